@@ -1,0 +1,86 @@
+"""Everything that can go wrong with a build.
+
+    BuildError
+    ├── PlanError             the Dockerfile means something impossible; carries its place
+    │   └── NotSupported      an instruction or flag that pybuild does not have yet
+    ├── ContextError          the build context: missing, unreadable, changed while read
+    ├── CopyError             a COPY or ADD that cannot be done
+    ├── LayerError            a layer that breaks the rules: links out of its root, damaged tar
+    ├── StepFailed            a RUN ended with another code than 0; carries it
+    ├── SandboxError          the sandbox could not be set up
+    ├── ExportError           the result could not be written where it was asked for
+    └── Interrupted           Ctrl-C
+"""
+
+from __future__ import annotations
+
+from pybuild.grammar import Source, Span
+
+
+class BuildError(Exception):
+    """The root of the tree. `hint` says what to do next; a span, when known, is the instruction to blame."""
+
+    exit_code = 1
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, span: Span | None = None, source: Source | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.span = span
+        self.source = source
+
+    def __str__(self) -> str:
+        if self.source is not None and self.span is not None:
+            return self.source.show(self.message, self.span)
+        return self.message
+
+
+class PlanError(BuildError):
+    """The Dockerfile parses, and means something impossible."""
+
+    exit_code = 2
+
+
+class NotSupported(PlanError):
+    """An instruction or flag of the language that pybuild does not have yet."""
+
+
+class ContextError(BuildError):
+    """The build context is missing, unreadable, or changed while it was read."""
+
+
+class CopyError(BuildError):
+    """A COPY or ADD that cannot be done."""
+
+
+class LayerError(BuildError):
+    """A layer that breaks the rules of its format, or would reach out of its root."""
+
+
+class StepFailed(BuildError):
+    """A RUN that ended with `exit_code`."""
+
+    def __init__(
+        self, message: str, *, exit_code: int, output: str = "", span: Span | None = None, source: Source | None = None
+    ) -> None:
+        super().__init__(message, span=span, source=source)
+        self.exit_code = exit_code
+        self.output = output
+
+
+class SandboxError(BuildError):
+    """The sandbox could not be set up: no privilege, or a kernel that refuses."""
+
+    exit_code = 125
+
+
+class ExportError(BuildError):
+    """The result could not be written where it was asked for."""
+
+
+class Interrupted(BuildError):
+    """The user pressed Ctrl-C, or sent SIGTERM."""
+
+    exit_code = 130

@@ -1,0 +1,73 @@
+"""What a build tells while it runs. Plain values: a screen, a log and a program each read them their own way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """Work on a step began. `number` of `total` within the build, `name` as the Dockerfile has it."""
+
+    step: int
+    number: int
+    total: int
+    stage: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step ended; `error` is None when it worked. Cached steps finish without having worked."""
+
+    step: int
+    seconds: float
+    is_cached: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """Bytes that a RUN wrote, in order. `stream` is 1 or 2."""
+
+    step: int
+    stream: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """A blob on its way: `done` of `total` bytes. `action` is pull, push, mounted, exists or pack."""
+
+    action: str
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A warning: the build goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The image is in the store, under these names."""
+
+    image_id: str
+    digest: str
+    names: tuple[str, ...]
+    seconds: float
+
+
+Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished
+
+
+class Progress(Protocol):
+    """Where events go. Called from several threads, never at the same time."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event; must not block for long."""

@@ -1,0 +1,120 @@
+"""The IR: what a build is to do, with every variable expanded and every stage and base resolved.
+
+A step names the step that it builds on by its place in `BuildGraph.steps`; a step never refers to a later one.
+Plain values all through, so that a graph can be stored, printed and compared (`describe`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pybuild.grammar import Span
+from pybuild.registry import ImageConfig
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStep:
+    """FROM: the layers of `image`, or none for `scratch`. `digest` pins the manifest once it is known."""
+
+    name: str
+    span: Span
+    image: str
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """RUN: a command in a sandbox over the file system of `parent`.
+
+    `arguments` are the build arguments that it sees, beside `env`; `shell_line` is the history's spelling.
+    """
+
+    name: str
+    span: Span
+    parent: int
+    argv: tuple[str, ...]
+    env: Pairs
+    arguments: Pairs
+    cwd: str
+    user: str
+    created_by: str
+    network: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyStep:
+    """COPY and ADD: `sources` out of `origin` to `destination`, an absolute path, with `/` behind it if written so.
+
+    `origin` is the number of a step, whose file system is meant, or the name of a context; "" is the main one.
+    `owner` and `mode` are as in --chown and --chmod, None when not given; `unpack` is ADD's reading of archives.
+    """
+
+    name: str
+    span: Span
+    parent: int
+    origin: int | str
+    sources: tuple[str, ...]
+    destination: str
+    owner: str | None
+    mode: str | None
+    unpack: bool
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkdirStep:
+    """WORKDIR: the directory `path`, made when the file system of `parent` has none there."""
+
+    name: str
+    span: Span
+    parent: int
+    path: str
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetaStep:
+    """An instruction that changes only the config: it never runs, and makes one history entry."""
+
+    name: str
+    span: Span
+    parent: int
+    created_by: str
+
+
+Step = SourceStep | RunStep | CopyStep | WorkdirStep | MetaStep
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """One stage that the target needs: its last step, and the config that it ends with.
+
+    `config` has the history and layers of the base image; those of the stage's own steps are added when they are known.
+    """
+
+    name: str
+    last: int
+    config: ImageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class BuildGraph:
+    """All steps, in an order in which they can run, and the stages; the target is the last stage."""
+
+    steps: tuple[Step, ...]
+    stages: tuple[PlannedStage, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> PlannedStage:
+        """The stage that becomes the image."""
+        return self.stages[-1]
+
+    def chain(self, last: int) -> tuple[int, ...]:
+        """The steps from a SourceStep to `last`, each built on the one before."""
+        numbers = [last]
+        while not isinstance(step := self.steps[numbers[-1]], SourceStep):
+            numbers.append(step.parent)
+        return tuple(reversed(numbers))

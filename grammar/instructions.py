@@ -1,0 +1,179 @@
+"""The parsed Dockerfile: one frozen class for each instruction, every part with its place in the text.
+
+Words are kept as they were written; variables are expanded when a build is planned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pybuild.grammar.source import Source, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One raw word: quotes, escapes and variables still in it."""
+
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`--name=value`, or `--name`, whose value is None."""
+
+    name: str
+    value: Word | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Heredoc:
+    """A here-document: `expand` unless its name was quoted, `chomp` for `<<-`."""
+
+    name: str
+    content: str
+    expand: bool
+    chomp: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What RUN, CMD, ENTRYPOINT and SHELL take: the JSON form is the words, the shell form is one text."""
+
+    words: tuple[str, ...]
+    is_json: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`name=value` of ENV and LABEL."""
+
+    name: Word
+    value: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What all instructions have: `keyword` in upper case, `original` as written with continuations joined."""
+
+    keyword: str
+    original: str
+    span: Span
+    flags: tuple[Flag, ...]
+
+    def flag(self, name: str) -> Flag | None:
+        """The flag of this name, if it was given."""
+        return next((flag for flag in self.flags if flag.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class From(Instruction):
+    """FROM image [AS name]"""
+
+    image: Word
+    name: Word | None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """`name` or `name=value` of ARG."""
+
+    name: str
+    value: Word | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Arg(Instruction):
+    """ARG name[=value]..."""
+
+    definitions: tuple[Definition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs(Instruction):
+    """ENV and LABEL; `is_legacy` for the form without `=`."""
+
+    pairs: tuple[Pair, ...]
+    is_legacy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Instruction):
+    """ADD and COPY. A source may be a here-document's name; then it is in `heredocs`, not in `sources`."""
+
+    sources: tuple[Word, ...]
+    destination: Word
+    heredocs: tuple[Heredoc, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Instruction):
+    """RUN"""
+
+    command: Command
+    heredocs: tuple[Heredoc, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Instruction):
+    """CMD, ENTRYPOINT and SHELL"""
+
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Words(Instruction):
+    """EXPOSE, VOLUME, WORKDIR, USER, STOPSIGNAL, MAINTAINER: words and nothing else.
+
+    WORKDIR, USER, STOPSIGNAL and MAINTAINER have exactly one, the rest of the line.
+    """
+
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck(Instruction):
+    """HEALTHCHECK; `command` is None for NONE."""
+
+    command: Command | None
+
+
+@dataclass(frozen=True, slots=True)
+class OnBuild(Instruction):
+    """ONBUILD and the instruction behind it; `text` is that instruction as written."""
+
+    inner: Instruction
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """FROM and what follows up to the next one."""
+
+    index: int
+    start: From
+    instructions: tuple[Instruction, ...]
+
+    @property
+    def name(self) -> str:
+        """The name behind AS in lower case, else the index."""
+        return self.start.name.text.lower() if self.start.name else str(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Dockerfile:
+    """A whole file: directives, the ARGs before the first FROM, the stages."""
+
+    source: Source
+    directives: tuple[tuple[str, str], ...]
+    arguments: tuple[Arg, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def escape(self) -> str:
+        """The escape character: a backslash unless a directive says so."""
+        return dict(self.directives).get("escape", "\\")

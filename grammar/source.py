@@ -1,0 +1,35 @@
+"""The text of a Dockerfile and places in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A place in a source: 1-based line and column of its first character, 1-based `end_line`, and
+    `end_column`, the column just behind its last character on that line."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A Dockerfile's name, as errors print it, and its text with `\\n` as the only line end."""
+
+    name: str
+    text: str
+
+    def show(self, message: str, span: Span) -> str:
+        """A message about a place, with the line and a mark under it."""
+        lines = self.text.split("\n")
+        head = f"{self.name}:{span.line}:{span.column}: {message}"
+        if not 1 <= span.line <= len(lines):
+            return head
+        line = lines[span.line - 1].replace("\t", " ")
+        end = span.end_column if span.end_line == span.line else len(line) + 1
+        marks = "~" * max(1, min(end, len(line) + 1) - span.column)
+        return f"{head}\n    {line}\n    {' ' * (span.column - 1)}{marks}"

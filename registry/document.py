@@ -1,0 +1,78 @@
+"""JSON at the border: bytes to typed fields, with an error that says which field is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TypeVar, cast
+
+from pybuild.registry.errors import InvalidDocument
+
+_T = TypeVar("_T")
+Json = Mapping[str, object]
+
+
+def load(content: bytes, where: str) -> Json:
+    """The JSON object in `content`. Raises InvalidDocument when it is anything else."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidDocument(f"{where}: not a JSON object")
+    return cast(Json, document)
+
+
+def dump(document: Mapping[str, object]) -> bytes:
+    """The one spelling that pybuild writes: no blanks, keys in the order given."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+class Fields:
+    """Typed access to one JSON object; `where` names it in errors.
+
+    A field that is null reads as missing, as Go's encoder and decoder treat it.
+    """
+
+    def __init__(self, document: object, where: str) -> None:
+        if not isinstance(document, dict):
+            raise InvalidDocument(f"{where}: not a JSON object")
+        self._document = cast(Json, document)
+        self._where = where
+
+    def get(self, name: str, kind: type[_T], default: _T) -> _T:
+        """The field, or `default` when it is missing."""
+        value = self._document.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise InvalidDocument(f"{self._where}: {name} is not of the right type")
+        return value
+
+    def need(self, name: str, kind: type[_T]) -> _T:
+        """The field; missing is an error."""
+        if self._document.get(name) is None:
+            raise InvalidDocument(f"{self._where}: {name} is missing")
+        return self.get(name, kind, cast(_T, None))
+
+    def text(self, name: str) -> str | None:
+        """A text field that may be missing."""
+        return self.get(name, str, "") or None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts; missing is empty."""
+        values = self.get(name, list, [])
+        if not all(isinstance(value, str) for value in values):
+            raise InvalidDocument(f"{self._where}: {name} holds something that is no text")
+        return tuple(values)
+
+    def pairs(self, name: str) -> tuple[tuple[str, str], ...]:
+        """An object of texts, in its order; missing is empty."""
+        values = self.get(name, dict, {})
+        if not all(isinstance(value, str) for value in values.values()):
+            raise InvalidDocument(f"{self._where}: {name} holds something that is no text")
+        return tuple(values.items())
+
+    def objects(self, name: str) -> list[Fields]:
+        """A list of objects; missing is empty."""
+        return [Fields(value, f"{self._where}: {name}") for value in self.get(name, list, [])]

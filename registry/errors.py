@@ -1,0 +1,116 @@
+"""Everything that can go wrong with an image at rest or in transit.
+
+    RegistryError
+    ├── InvalidDigest            text that is no digest
+    ├── InvalidReference         text that is no image name
+    ├── InvalidDocument          a manifest, index, config or archive that breaks its specification
+    │   └── UnsupportedMediaType a document of a kind that pybuild does not read
+    ├── PlatformNotFound         an index without an image for the wanted platform
+    ├── StoreError               the local store
+    │   ├── BlobNotFound
+    │   ├── ImageNotFound
+    │   └── AmbiguousName        an abbreviated image ID that fits several images
+    ├── DigestMismatch           bytes that are not what their digest or size says
+    └── TransferError            a registry, carries its URL
+        ├── Unreachable          no answer: refused, timed out, broken off, TLS
+        ├── AuthenticationFailed 401 or 403
+        ├── NotInRegistry        404
+        └── UnexpectedAnswer     any other status, or an answer that makes no sense
+"""
+
+from __future__ import annotations
+
+
+class RegistryError(Exception):
+    """The root of the tree. `hint` says what to do next, when there is something to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidDigest(RegistryError, ValueError):
+    """Text that is no digest."""
+
+    exit_code = 2
+
+
+class InvalidReference(RegistryError, ValueError):
+    """Text that is no image name."""
+
+    exit_code = 2
+
+
+class InvalidDocument(RegistryError):
+    """A manifest, index, config or archive that breaks its specification."""
+
+
+class UnsupportedMediaType(InvalidDocument):
+    """A document of a kind that pybuild does not read."""
+
+    def __init__(self, media_type: str, *, where: str, hint: str | None = None) -> None:
+        super().__init__(f"{where}: unsupported media type {media_type!r}", hint=hint)
+        self.media_type = media_type
+
+
+class PlatformNotFound(RegistryError):
+    """An index without an image for the wanted platform."""
+
+
+class StoreError(RegistryError):
+    """The local store can't do what was asked."""
+
+
+class BlobNotFound(StoreError):
+    """The store does not hold this blob."""
+
+
+class ImageNotFound(StoreError):
+    """The store does not hold this image."""
+
+
+class AmbiguousName(StoreError):
+    """An abbreviated image ID that fits several images."""
+
+
+class DigestMismatch(RegistryError):
+    """Bytes that are not what their digest or size says."""
+
+    def __init__(self, *, expected: str, actual: str, where: str) -> None:
+        super().__init__(
+            f"{where}: expected {expected}, got {actual}",
+            hint="the content was damaged or changed on the way; nothing of it was kept",
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+class TransferError(RegistryError):
+    """Talking to a registry failed; `url` is the request that did."""
+
+    def __init__(self, message: str, *, url: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.url = url
+
+
+class Unreachable(TransferError):
+    """The registry did not answer, or broke off in the middle."""
+
+
+class AuthenticationFailed(TransferError):
+    """The registry wants other credentials (401), or refuses these (403)."""
+
+
+class NotInRegistry(TransferError):
+    """The registry answered 404."""
+
+
+class UnexpectedAnswer(TransferError):
+    """Any other status, or an answer that makes no sense."""
+
+    def __init__(self, message: str, *, url: str, status: int, hint: str | None = None) -> None:
+        super().__init__(message, url=url, hint=hint)
+        self.status = status

@@ -1,0 +1,327 @@
+"""The content store: a valid OCI image layout, read by other tools as it lies.
+
+Blobs are written to a temporary file, checked, and renamed; the same blob written twice is the same file. Tags are the
+annotations of index.json. It does not know what is cached or in use: who deletes must hold the store's lock
+exclusively. Source: image-spec, image-layout.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from pybuild.registry import media
+from pybuild.registry.digest import Digest
+from pybuild.registry.errors import AmbiguousName, BlobNotFound, DigestMismatch, ImageNotFound, InvalidReference, StoreError
+from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_index
+from pybuild.registry.config import ImageConfig
+from pybuild.registry.platform import Platform
+from pybuild.registry.reference import Reference
+
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in the store: what index.json points at, and the manifest and config behind it."""
+
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig
+
+    @property
+    def id(self) -> Digest:
+        """The image ID: the digest of the config."""
+        return self.manifest.config.digest
+
+
+class BlobWriter:
+    """A blob that is being written. Nothing of it is in the store before `commit`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._file, self._path = store.temporary()
+        self.size = 0
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Append bytes. The caller hashes them: it often has to anyway, on another thread."""
+        self._file.write(content)
+        self.size += len(content)
+        return len(content)
+
+    def commit(self, digest: Digest) -> None:
+        """Put the bytes into the store as `digest`, which the caller has computed from them."""
+        self._file.close()
+        self._store.adopt(self._path, digest)
+
+    def __enter__(self) -> BlobWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+
+
+class Store:
+    """Blobs and tags under one folder. Safe for several processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._blobs = f"{root}/blobs/sha256/"
+
+    @classmethod
+    def open(cls, root: Path) -> Store:
+        """The store in this folder, made when there is none. Raises StoreError when the folder is something else."""
+        if not (root / "oci-layout").exists():
+            try:
+                for name in ("blobs/sha256", "tmp", "locks", "trees"):
+                    (root / name).mkdir(parents=True, exist_ok=True)
+                if not (root / "index.json").exists():
+                    _replace(root / "index.json", Index.build(()).raw)
+                _replace(root / "oci-layout", _LAYOUT)
+            except (PermissionError, NotADirectoryError) as error:
+                raise StoreError(
+                    f"cannot make a store in {root}: {error.strerror}", hint="set PYBUILD_ROOT to a folder of yours"
+                ) from error
+        return cls(root)
+
+    # Blobs
+
+    def path(self, digest: Digest) -> str:
+        """Where a blob lies, or would."""
+        return self._blobs + digest.hex
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether the blob is there with its full size."""
+        try:
+            return os.stat(self.path(blob.digest)).st_size == blob.size
+        except FileNotFoundError:
+            return False
+
+    def open_blob(self, blob: Descriptor) -> BinaryIO:
+        """A blob's bytes, verified as they are read: the last read raises DigestMismatch when they are damaged.
+
+        Raises BlobNotFound on entry.
+        """
+        try:
+            return VerifiedReader(open(self.path(blob.digest), "rb", buffering=0), blob, str(blob.digest))  # type: ignore[return-value]
+        except FileNotFoundError:
+            raise BlobNotFound(
+                f"blob {blob.digest} is not in the store", hint="pull or build the image again"
+            ) from None
+
+    def read(self, blob: Descriptor) -> bytes:
+        """All bytes of a small blob, verified. Raises BlobNotFound and DigestMismatch."""
+        with self.open_blob(blob) as stream:
+            return stream.read()
+
+    def add(self, content: bytes, media_type: str) -> Descriptor:
+        """Put a small blob into the store. Idempotent."""
+        blob = Descriptor.of(content, media_type)
+        if not self.has(blob):
+            with self.writer() as writer:
+                writer.write(content)
+                writer.commit(blob.digest)
+        return blob
+
+    def writer(self) -> BlobWriter:
+        """A new blob of a digest that is not known yet; a context manager."""
+        return BlobWriter(self)
+
+    def temporary(self) -> tuple[BinaryIO, str]:
+        """A new file inside the store, to be renamed or removed by the caller."""
+        descriptor, path = tempfile.mkstemp(dir=self.root / "tmp")
+        return os.fdopen(descriptor, "w+b", buffering=0), path
+
+    def adopt(self, path: str, digest: Digest) -> None:
+        """Rename a finished temporary file to the blob that it is."""
+        os.chmod(path, 0o644)
+        os.replace(path, self.path(digest))
+
+    def delete(self, digest: Digest) -> int:
+        """Remove a blob; its size in bytes, 0 if there was none."""
+        try:
+            size = os.stat(self.path(digest)).st_size
+            os.unlink(self.path(digest))
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def blobs(self) -> tuple[Digest, ...]:
+        """The digests of all blobs."""
+        return tuple(Digest.from_hex(name) for name in sorted(os.listdir(self._blobs)) if len(name) == 64)
+
+    # Tags
+
+    def index(self) -> Index:
+        """index.json as it is now."""
+        return Index.parse((self.root / "index.json").read_bytes(), media.OCI_INDEX, f"{self.root}/index.json")
+
+    def tagged(self, reference: Reference) -> Descriptor | None:
+        """The manifest with this tag, or of this digest."""
+        for item in self.index().manifests:
+            if reference.digest:
+                if item.digest == reference.digest:
+                    return item
+            elif item.annotation(REF_NAME) == str(reference):
+                return item
+        return None
+
+    def tag(self, manifest: Descriptor, *names: Reference) -> None:
+        """Make an image known under these names, which leave the images that had them; with none, as untagged.
+
+        An image that loses its last name stays, untagged.
+        """
+        with self._editing() as items:
+            texts = {str(name) for name in names}
+            plain = replace(manifest, annotations=())
+            displaced = [item for item in items if item.annotation(REF_NAME) in texts and item.digest != manifest.digest]
+            items[:] = [item for item in items if item.annotation(REF_NAME) not in texts]
+            items.extend(replace(plain, annotations=((REF_NAME, text),)) for text in sorted(texts))
+            for item in (*displaced, plain):
+                if all(other.digest != item.digest for other in items):
+                    items.append(replace(item, annotations=()))
+            named = {item.digest for item in items if item.annotations}
+            items[:] = [item for item in items if item.annotations or item.digest not in named]
+
+    def untag(self, name: Reference) -> Descriptor | None:
+        """Take one name away, and the image's entry with it when that was the last; the descriptor it named."""
+        with self._editing() as items:
+            for item in items:
+                if item.annotation(REF_NAME) == str(name):
+                    items.remove(item)
+                    return item
+        return None
+
+    def forget(self, manifest: Digest) -> None:
+        """Take all entries of a manifest out of index.json."""
+        with self._editing() as items:
+            items[:] = [item for item in items if item.digest != manifest]
+
+    def names(self, manifest: Digest) -> tuple[Reference, ...]:
+        """All names of a manifest."""
+        found = (item.annotation(REF_NAME) for item in self.index().manifests if item.digest == manifest)
+        return tuple(name for text in found if text and (name := _reference(text)))
+
+    # Images
+
+    def image(self, descriptor: Descriptor, platform: Platform | None = None) -> Image:
+        """The manifest and config behind a descriptor; of an index, the one for the platform (this machine's)."""
+        where = str(descriptor.digest)
+        content = self.read(descriptor)
+        if is_index(content, descriptor.media_type, where):
+            chosen = Index.parse(content, descriptor.media_type, where).select(platform or Platform.here(), where)
+            return replace(self.image(chosen), descriptor=descriptor)
+        manifest = Manifest.parse(content, descriptor.media_type, where)
+        config = ImageConfig.parse(self.read(manifest.config), str(manifest.config.digest))
+        return Image(descriptor, manifest, config)
+
+    def images(self) -> tuple[Image, ...]:
+        """Every image, each manifest once."""
+        seen = {item.digest: item for item in self.index().manifests}
+        return tuple(self.image(item) for item in seen.values())
+
+    def find(self, name: str) -> Image:
+        """An image by name, by ID, or by a part of its ID, with or without `sha256:`.
+
+        Raises ImageNotFound and AmbiguousName.
+        """
+        with contextlib.suppress(InvalidReference):
+            if descriptor := self.tagged(Reference.parse(name)):
+                return self.image(descriptor)
+        prefix = name.removeprefix("sha256:")
+        if prefix and all(digit in "0123456789abcdef" for digit in prefix):
+            found = [
+                image for image in self.images()
+                if image.id.hex.startswith(prefix) or (len(prefix) == 64 and image.descriptor.digest.hex == prefix)
+            ]
+            if len({image.id for image in found}) > 1:
+                raise AmbiguousName(f"{name}: fits {len(found)} images", hint="give more digits of the ID")
+            if found:
+                return found[0]
+        raise ImageNotFound(f"no such image: {name}", hint="'pybuild images' lists what is here; 'pybuild pull' fetches")
+
+    @contextlib.contextmanager
+    def _editing(self) -> Iterator[list[Descriptor]]:
+        with self.lock("index", exclusive=True):
+            items = list(self.index().manifests)
+            before = list(items)
+            yield items
+            if items != before:
+                _replace(self.root / "index.json", Index.build(tuple(items)).raw)
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, exclusive: bool, blocking: bool = True) -> Iterator[bool]:
+        """Hold one of the store's locks, shared or exclusive; False, without waiting, when it is not to be had."""
+        with open(self.root / "locks" / name, "a") as file:
+            mode = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if blocking else fcntl.LOCK_NB)
+            try:
+                fcntl.flock(file, mode)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+class VerifiedReader:
+    """A readable file that checks size and SHA-256 when its end is read."""
+
+    def __init__(self, stream: BinaryIO, blob: Descriptor, where: str) -> None:
+        self._stream = stream
+        self._blob = blob
+        self._where = where
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, all for -1. Raises DigestMismatch at the end."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(_BLOCK), b""))
+        content = self._stream.read(size)
+        self._hash.update(content)
+        self._size += len(content)
+        if (not content and size) or self._size > self._blob.size:
+            self._check()
+        return content
+
+    def _check(self) -> None:
+        if self._size != self._blob.size:
+            raise DigestMismatch(
+                expected=f"{self._blob.size} bytes", actual=f"{self._size}", where=self._where
+            )
+        actual = "sha256:" + self._hash.hexdigest()
+        if actual != self._blob.digest:
+            raise DigestMismatch(expected=self._blob.digest, actual=actual, where=self._where)
+
+    def close(self) -> None:
+        """Close the file behind it."""
+        self._stream.close()
+
+    def __enter__(self) -> VerifiedReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _reference(text: str) -> Reference | None:
+    try:
+        return Reference.parse(text)
+    except InvalidReference:
+        return None
