@@ -28,7 +28,7 @@ class SourceStep:
 class RunStep:
     """RUN: a command in a sandbox over the file system of `parent`.
 
-    `arguments` are the build arguments that it sees, beside `env`; `shell_line` is the history's spelling.
+    `env` is all that the command sees, build arguments included; `proxies` reach it too, and count for nothing else.
     """
 
     name: str
@@ -36,7 +36,7 @@ class RunStep:
     parent: int
     argv: tuple[str, ...]
     env: Pairs
-    arguments: Pairs
+    proxies: Pairs
     cwd: str
     user: str
     created_by: str
@@ -48,7 +48,7 @@ class CopyStep:
     """COPY and ADD: `sources` out of `origin` to `destination`, an absolute path, with `/` behind it if written so.
 
     `origin` is the number of a step, whose file system is meant, or the name of a context; "" is the main one.
-    `owner` and `mode` are as in --chown and --chmod, None when not given; `unpack` is ADD's reading of archives.
+    `owner` is --chown as written and `mode` the bits of --chmod, None when not given; `unpack` is ADD's reading of archives.
     """
 
     name: str
@@ -58,7 +58,7 @@ class CopyStep:
     sources: tuple[str, ...]
     destination: str
     owner: str | None
-    mode: str | None
+    mode: int | None
     unpack: bool
     created_by: str
 
@@ -111,6 +111,10 @@ class BuildGraph:
     def target(self) -> PlannedStage:
         """The stage that becomes the image."""
         return self.stages[-1]
+
+    def stage_of(self, number: int) -> str:
+        """The name of the stage that a step belongs to."""
+        return next(stage.name for stage in self.stages if number <= stage.last)
 
     def chain(self, last: int) -> tuple[int, ...]:
         """The steps from a SourceStep to `last`, each built on the one before."""

@@ -50,7 +50,18 @@ class SpoolContent:
     offset: int
 
 
-Content = DiskContent | BytesContent | SpoolContent
+@dataclass(frozen=True, slots=True)
+class LayerContent:
+    """The bytes of `path` in a layer that is only a blob yet; `layer` counts from the top of the stack.
+
+    They have to be copied out of the blob (`SpoolContent`) before they can be packed.
+    """
+
+    layer: int
+    path: str
+
+
+Content = DiskContent | BytesContent | SpoolContent | LayerContent
 
 
 class Entry(NamedTuple):

@@ -1,0 +1,256 @@
+"""What is where in a stack of layers, without extracting any: a view of each layer, and of all of them merged.
+
+A view answers for one layer, whiteouts and all; `MergedView` for the file system that the layers make together, as
+overlayfs would show it. Nothing here reads a file's content: an entry says where it is.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from pybuild.builder.errors import CopyError
+from pybuild.builder.layers.entry import DiskContent, Entry, Kind, LayerContent
+
+# The mode of a directory that a layer only implies, by a path below it: its metadata comes from the layers below.
+IMPLIED = -1
+_MOST_LINKS = 40
+_XATTRS = ("security.capability", "user.")
+
+
+class LayerView(Protocol):
+    """One layer. Paths are literal: no link is followed."""
+
+    def get(self, path: str) -> Entry | None:
+        """The entry of this path, a WHITEOUT included. A hard link reads as a FILE whose `link` is the first name."""
+
+    def is_opaque(self, path: str) -> bool:
+        """Whether this directory hides what the layers below have in it."""
+
+    def children(self, path: str) -> Iterable[Entry]:
+        """The entries directly in a directory, WHITEOUTs included, OPAQUEs not."""
+
+
+class Tree(Protocol):
+    """A file system to copy from or to."""
+
+    def lookup(self, path: str) -> Entry | None:
+        """What is at this path; links are not followed, in no part of it."""
+
+    def children(self, path: str) -> Sequence[Entry]:
+        """What is directly in a directory, sorted by name."""
+
+    def identity(self, entry: Entry) -> object:
+        """A value that all hard links of one file share, None for a file that is not linked."""
+
+
+class RecipeView:
+    """A layer that is still a list of entries."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._opaque: set[str] = set()
+        self._children: dict[str, list[str]] = {}
+        for entry in entries:
+            if entry.kind is Kind.OPAQUE:
+                self._opaque.add(entry.path)
+            else:
+                self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
+        if entry.kind is Kind.HARDLINK and (first := self._entries.get(entry.link)):
+            entry = first._replace(path=entry.path, link=first.link or first.path)
+        path = entry.path
+        if path not in self._entries and path:
+            parent = entry.parent
+            if parent and parent not in self._entries:
+                self._add(Entry(parent, Kind.DIRECTORY, IMPLIED))
+            self._children.setdefault(parent, []).append(path)
+        self._entries[path] = entry
+
+    def entries(self) -> Iterator[tuple[Entry, bool]]:
+        """Every entry, implied directories too, and whether it is opaque."""
+        return ((entry, path in self._opaque) for path, entry in self._entries.items())
+
+    def get(self, path: str) -> Entry | None:
+        return self._entries.get(path)
+
+    def is_opaque(self, path: str) -> bool:
+        return path in self._opaque
+
+    def children(self, path: str) -> Iterable[Entry]:
+        return (self._entries[child] for child in self._children.get(path, ()))
+
+
+class TreeView:
+    """A layer that lies on disk as an overlay lower directory."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def get(self, path: str) -> Entry | None:
+        place = f"{self._root}/{path}"
+        try:
+            status = os.lstat(place)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return entry_on_disk(place, path, status)
+
+    def is_opaque(self, path: str) -> bool:
+        for name in ("trusted.overlay.opaque", "user.overlay.opaque"):
+            try:
+                if os.getxattr(f"{self._root}/{path}", name, follow_symlinks=False) == b"y":
+                    return True
+            except OSError:
+                continue
+        return False
+
+    def children(self, path: str) -> Iterable[Entry]:
+        prefix = f"{path}/" if path else ""
+        with os.scandir(f"{self._root}/{path}") as items:
+            for item in items:
+                entry = entry_on_disk(item.path, prefix + item.name, item.stat(follow_symlinks=False))
+                if entry is not None:
+                    yield entry
+
+
+def entry_on_disk(place: str, path: str, status: os.stat_result) -> Entry | None:
+    """The entry of a file on disk, under another path; None for a socket, which no layer has."""
+    mode = stat.S_IMODE(status.st_mode)
+    common = (mode, status.st_uid, status.st_gid)
+    xattrs = kept_xattrs(place)
+    match stat.S_IFMT(status.st_mode):
+        case stat.S_IFREG:
+            return Entry(
+                path, Kind.FILE, *common, status.st_size, status.st_mtime_ns, xattrs=xattrs, content=DiskContent(place)
+            )
+        case stat.S_IFDIR:
+            return Entry(path, Kind.DIRECTORY, *common, 0, status.st_mtime_ns, xattrs=xattrs)
+        case stat.S_IFLNK:
+            return Entry(path, Kind.SYMLINK, 0o777, *common[1:], 0, status.st_mtime_ns, os.readlink(place), xattrs=xattrs)
+        case stat.S_IFCHR | stat.S_IFBLK as form:
+            device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+            if form == stat.S_IFCHR and device == (0, 0):
+                return Entry(path, Kind.WHITEOUT)
+            kind = Kind.CHARACTER if form == stat.S_IFCHR else Kind.BLOCK
+            return Entry(path, kind, *common, 0, status.st_mtime_ns, device=device, xattrs=xattrs)
+        case stat.S_IFIFO:
+            return Entry(path, Kind.FIFO, *common, 0, status.st_mtime_ns, xattrs=xattrs)
+    return None
+
+
+def kept_xattrs(place: str) -> tuple[tuple[str, bytes], ...]:
+    """The extended attributes that an image keeps: capabilities and the user's own; labels of the host are not."""
+    try:
+        names = os.listxattr(place, follow_symlinks=False)
+        return tuple(
+            (name, os.getxattr(place, name, follow_symlinks=False))
+            for name in sorted(names)
+            if name.startswith(_XATTRS) and not name.startswith("user.overlay.")
+        ) if names else ()
+    except OSError:
+        return ()
+
+
+class MergedView:
+    """The file system that a stack of layers makes; the topmost layer is first."""
+
+    def __init__(self, layers: Sequence[LayerView]) -> None:
+        self._layers = layers
+        # Which layers still speak in a directory, found on the way down to it.
+        self._speaking: dict[str, tuple[int, ...]] = {"": tuple(range(len(layers)))}
+
+    def lookup(self, path: str) -> Entry | None:
+        if path == "":
+            return self._settle([(n, entry) for n, layer in enumerate(self._layers) if (entry := layer.get(""))]) or Entry(
+                "", Kind.DIRECTORY, 0o755
+            )
+        parent = path.rpartition("/")[0]
+        found: list[tuple[int, Entry]] = []
+        speaking: list[int] = []
+        for number in self._layers_of(parent):
+            entry = self._layers[number].get(path)
+            if entry is None:
+                continue
+            if entry.kind is not Kind.DIRECTORY:
+                if not found and entry.kind is not Kind.WHITEOUT:
+                    return self._located(number, entry)
+                break
+            found.append((number, entry))
+            speaking.append(number)
+            if self._layers[number].is_opaque(path):
+                break
+        self._speaking[path] = tuple(speaking)
+        return self._settle(found)
+
+    def _layers_of(self, directory: str) -> tuple[int, ...]:
+        if directory not in self._speaking:
+            self.lookup(directory)
+        return self._speaking.get(directory, ())
+
+    def _settle(self, found: list[tuple[int, Entry]]) -> Entry | None:
+        for number, entry in found:
+            if entry.mode != IMPLIED:
+                return self._located(number, entry)
+        return Entry(found[0][1].path, Kind.DIRECTORY, 0o755) if found else None
+
+    def _located(self, number: int, entry: Entry) -> Entry:
+        if entry.kind is Kind.FILE and entry.content is None:
+            return entry._replace(content=LayerContent(number, entry.link or entry.path))
+        return entry
+
+    def children(self, path: str) -> Sequence[Entry]:
+        names: dict[str, None] = {}
+        for number in self._layers_of(path):
+            for entry in self._layers[number].children(path):
+                names.setdefault(entry.path)
+        found = (self.lookup(name) for name in sorted(names))
+        return [entry for entry in found if entry is not None]
+
+    def identity(self, entry: Entry) -> object:
+        content = entry.content
+        if isinstance(content, DiskContent):
+            status = os.lstat(content.path)
+            return (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
+        return content
+
+
+def follow(lookup: Callable[[str], Entry | None], path: str) -> str:
+    """A path with every link in it followed, the last part too, never leaving the root; what is missing stays as it is.
+
+    Raises CopyError for a ring of links.
+    """
+    todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    done: list[str] = []
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            del done[-1:]
+            continue
+        entry = lookup("/".join((*done, part)))
+        if entry is None or entry.kind is not Kind.SYMLINK:
+            done.append(part)
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise CopyError(f"{path}: too many symbolic links", hint="a link there leads back to itself")
+        if entry.link.startswith("/"):
+            done.clear()
+        todo.extend(part for part in reversed(entry.link.split("/")) if part not in ("", "."))
+    return "/".join(done)
+
+
+def walk(tree: Tree, directory: str) -> Iterator[Entry]:
+    """All that is below a directory, each directory before what is in it, sorted by name within one."""
+    pending = [iter(tree.children(directory))]
+    while pending:
+        entry = next(pending[-1], None)
+        if entry is None:
+            pending.pop()
+            continue
+        yield entry
+        if entry.kind is Kind.DIRECTORY:
+            pending.append(iter(tree.children(entry.path)))
