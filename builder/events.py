@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from pybuild.registry.progress import Transferred
+
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
@@ -37,16 +39,6 @@ class StepOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class Transferred:
-    """A blob on its way: `done` of `total` bytes. `action` is pull, push, mounted, exists or pack."""
-
-    action: str
-    name: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
 class Notice:
     """A warning: the build goes on."""
 
@@ -71,3 +63,18 @@ class Progress(Protocol):
 
     def emit(self, event: Event) -> None:
         """Take one event; must not block for long."""
+
+
+class OneAtATime:
+    """Hands events on from several threads, one at a time."""
+
+    def __init__(self, progress: Progress) -> None:
+        import threading
+
+        self._progress = progress
+        self._mutex = threading.Lock()
+
+    def emit(self, event: Event) -> None:
+        """Take one event, from any thread."""
+        with self._mutex:
+            self._progress.emit(event)

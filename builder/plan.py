@@ -68,7 +68,7 @@ class _Outline:
     @classmethod
     def of(cls, dockerfile: Dockerfile, options: Options) -> _Outline:
         target = _target(dockerfile, options.target)
-        name = options.target or (dockerfile.stages[target].start.name or Word("default", dockerfile.stages[0].span)).text
+        name = options.target or (dockerfile.stages[target].start.name or Word("default", dockerfile.stages[0].start.span)).text
         scope = Scope(dockerfile.source, dockerfile.escape, options, platform_args(options.platform, Platform.here(), name))
         given: dict[str, str] = {}
         for definition in (definition for arg in dockerfile.arguments for definition in arg.definitions):

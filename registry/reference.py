@@ -95,6 +95,14 @@ class Reference:
         return self.repository + self._suffix
 
 
+def same_image(first: str, second: str) -> bool:
+    """Whether two names mean one image: `ubuntu` is `docker.io/library/ubuntu:latest`."""
+    try:
+        return first == second or Reference.parse(first) == Reference.parse(second)
+    except InvalidReference:
+        return False
+
+
 def _split_registry(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     names_a_host = "." in first or ":" in first or first == "localhost" or first != first.lower()

@@ -1,0 +1,72 @@
+"""The images that a build stands on: out of a named build context, the store, or a registry, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pybuild.builder.errors import ContextError
+from pybuild.builder.graph import Pairs
+from pybuild.builder.request import BuildRequest
+from pybuild.registry import Image, Platform, Reference, Store
+from pybuild.registry.errors import PlatformNotFound
+from pybuild.registry.progress import Transferred
+from pybuild.registry.reference import same_image
+
+LAYOUT = "oci-layout://"
+
+
+def folders(contexts: Pairs) -> dict[str, str]:
+    """The named contexts that are folders, by name."""
+    return {name: place for name, place in contexts if not place.startswith(LAYOUT)}
+
+
+def check(contexts: Pairs) -> None:
+    """Raise ContextError for a named context of a kind that is not there yet."""
+    for name, place in contexts:
+        scheme, colon, _ = place.partition("://")
+        if colon and scheme != "oci-layout":
+            raise ContextError(
+                f"--build-context {name}={place}: {scheme}:// is not supported yet", hint="give a folder, or oci-layout://DIR"
+            )
+
+
+def resolve(
+    names: tuple[str, ...], request: BuildRequest, store: Store, *, platform: Platform, listener: Callable[[Transferred], None]
+) -> dict[str, Image]:
+    """The images of these names, all their content in the store. Raises RegistryError and ContextError."""
+    return {name: _resolve(name, request, store, platform, listener) for name in names}
+
+
+def _resolve(
+    name: str, request: BuildRequest, store: Store, platform: Platform, listener: Callable[[Transferred], None]
+) -> Image:
+    for given, place in request.contexts:
+        if place.startswith(LAYOUT) and same_image(given, name):
+            return _from_layout(place.removeprefix(LAYOUT), store, given)
+    reference = Reference.parse(name)
+    if not request.pull:
+        found = store.tagged(reference)
+        if found is not None:
+            image = store.image(found, platform)
+            suits = image.config.platform.suits(platform)
+            if suits and all(store.has(layer) for layer in image.manifest.blobs):
+                return image
+            if not suits and reference.digest:
+                raise PlatformNotFound(f"{name} is for {image.config.platform}, not for {platform}")
+    from pybuild.registry.transfer import pull
+
+    return pull(store, reference, platform=platform, insecure=request.insecure, listener=listener)
+
+
+def _from_layout(place: str, store: Store, given: str) -> Image:
+    from pybuild.registry.layout import read_layout
+
+    folder, name = place, None
+    if not Path(folder).is_dir():
+        head, at, tail = place.rpartition("@") if "@" in place else place.rpartition(":")
+        if at and Path(head).is_dir():
+            folder, name = head, tail
+    if not Path(folder).is_dir():
+        raise ContextError(f"--build-context {given}: no such folder: {folder}", hint="write oci-layout://DIR or oci-layout://DIR:TAG")
+    return read_layout(store, Path(folder), name)

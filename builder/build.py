@@ -1,0 +1,190 @@
+"""A build from end to end: parse, plan, resolve, solve, publish. Everything that is not needed is not imported either."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from pybuild.builder import bases
+from pybuild.builder.assemble import image_config, image_layers, image_manifest
+from pybuild.builder.cached import Result, cached_result, file_steps
+from pybuild.builder.context import Context
+from pybuild.builder.errors import BuildError, Interrupted
+from pybuild.builder.events import Finished, Notice, Progress, StepFinished, StepStarted
+from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, SourceStep
+from pybuild.builder.keys import history_keys, step_keys
+from pybuild.builder.planning import Plan, make_plan, read_dockerfile
+from pybuild.builder.request import BuildRequest, BuildResult, Output
+from pybuild.builder.workspace import Workspace
+from pybuild.registry import Image, Platform
+
+__all__ = ["BuildRequest", "BuildResult", "Output", "build"]
+
+
+def build(request: BuildRequest, *, workspace: Workspace, progress: Progress) -> BuildResult:
+    """Build an image into the workspace, tag it, and put it where else it was asked for.
+
+    Raises BuildError, RegistryError and DockerfileError. Call it while the process has one thread, if there may be a RUN.
+    """
+    started = time.monotonic()
+    try:
+        with workspace.store.lock("build", exclusive=False):
+            result = _build(request, workspace, progress, started)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
+    workspace.clean()
+    return result
+
+
+def _build(request: BuildRequest, workspace: Workspace, progress: Progress, started: float) -> BuildResult:
+    store = workspace.store
+    if request.outputs or request.push:
+        from pybuild.builder.export import check_outputs
+
+        check_outputs(request)
+    platform = request.platform or Platform.here()
+    bases.check(request.contexts)
+    folders = bases.folders(request.contexts)
+    source, ignore_names = read_dockerfile(request)
+    contexts = {"": Context.open(request.context, ignore_names), **{name: Context.open(path) for name, path in folders.items()}}
+    plan = make_plan(
+        source, request, workspace,
+        platform=platform,
+        folders=tuple(folders),
+        resolve=lambda names: bases.resolve(names, request, store, platform=platform, listener=progress.emit),
+    )
+    for warning in plan.graph.warnings:
+        progress.emit(Notice(warning))
+    results, keys = _solve(plan, contexts, request, workspace, progress)
+    image = _publish(plan, results, keys, request, workspace)
+    if request.outputs or request.push:
+        from pybuild.builder.export import export
+
+        export(image, request, workspace, progress)
+    digest = image.manifest.descriptor.digest
+    names = tuple(tag.familiar for tag in request.tags)
+    progress.emit(Finished(str(image.id), str(digest), names, time.monotonic() - started))
+    return BuildResult(image.id, digest, request.tags)
+
+
+def _solve(
+    plan: Plan, contexts: Mapping[str, Context], request: BuildRequest, workspace: Workspace, progress: Progress
+) -> tuple[Mapping[int, Result], tuple[str, ...]]:
+    """The results of the target's steps, out of the records or freshly made, and all keys."""
+    graph = plan.graph
+
+    def read(step: CopyStep) -> str:
+        assert isinstance(step.origin, str)
+        try:
+            return contexts[step.origin].digest(step.sources, workspace.database)
+        except BuildError as error:
+            if error.span is None:
+                error.span, error.source = step.span, plan.source
+            raise
+
+    keys = step_keys(graph, read, timestamp=request.timestamp)
+    wanted = file_steps(graph, graph.target.last)
+    cached: dict[int, Result] = {}
+    if not request.no_cache:
+        for number in wanted:
+            if result := cached_result(keys[number], workspace, request.compression):
+                cached[number] = result
+    announce = _announcer(graph, progress)
+    if len(cached) == len(wanted):
+        _announce_cached(graph, (), announce, progress)
+        return cached, keys
+    return _make(plan, contexts, request, workspace, progress, keys, cached), keys
+
+
+def _make(
+    plan: Plan,
+    contexts: Mapping[str, Context],
+    request: BuildRequest,
+    workspace: Workspace,
+    progress: Progress,
+    keys: tuple[str, ...],
+    cached: Mapping[int, Result],
+) -> Mapping[int, Result]:
+    from pybuild.builder.events import OneAtATime
+    from pybuild.builder.execute import Executor, Job
+    from pybuild.builder.running import Runner
+
+    job = Job(
+        graph=plan.graph,
+        keys=keys,
+        source=plan.source,
+        contexts=contexts,
+        images=plan.images,
+        compression=request.compression,
+        now=_now(request),
+        cached=cached,
+        timestamp=request.timestamp,
+        use_cache=not request.no_cache,
+        jobs=request.jobs,
+    )
+    serial = OneAtATime(progress)
+    announce = _announcer(plan.graph, serial)
+    runner = Runner(workspace)
+    try:
+        executor = Executor(job, workspace, progress=serial, runner=runner, announce=announce)
+        _announce_cached(plan.graph, executor.at_work, announce, serial)
+        return executor.run()
+    finally:
+        runner.close()
+
+
+def _publish(
+    plan: Plan, results: Mapping[int, Result], keys: tuple[str, ...], request: BuildRequest, workspace: Workspace
+) -> Image:
+    """Config, manifest and names into the store."""
+    store, graph = workspace.store, plan.graph
+    moments = history_keys(graph, keys)
+    now = _now(request)
+
+    def moment(number: int) -> str:
+        return now if request.timestamp is not None else workspace.database.moment(moments[number], now)
+
+    config = image_config(graph, results, moment)
+    if request.timestamp is not None:
+        config = replace(config, created=now)
+    source = graph.steps[graph.chain(graph.target.last)[0]]
+    assert isinstance(source, SourceStep)
+    layers = image_layers(graph, results, plan.images.get(source.image) if source.digest else None)
+    from pybuild.registry import media
+
+    manifest = image_manifest(store.add(config.encode(), media.OCI_CONFIG), layers)
+    descriptor = store.add(manifest.raw, manifest.media_type)
+    descriptor = replace(descriptor, platform=config.platform)
+    store.tag(descriptor, *request.tags)
+    return Image(descriptor, manifest, config)
+
+
+def _announcer(graph: BuildGraph, progress: Progress) -> Callable[[int], None]:
+    """What tells that work on a step begins: with its place among the steps of its stage that change files."""
+    stages: dict[str, list[int]] = {}
+    for number, step in enumerate(graph.steps):
+        if not isinstance(step, MetaStep):
+            stages.setdefault(graph.stage_of(number), []).append(number)
+
+    def announce(number: int) -> None:
+        stage = graph.stage_of(number)
+        name = stage if len(graph.stages) > 1 else ""
+        place = stages[stage].index(number) + 1
+        progress.emit(StepStarted(number, place, len(stages[stage]), name, graph.steps[number].name))
+
+    return announce
+
+
+def _announce_cached(graph: BuildGraph, at_work: tuple[int, ...], announce: Callable[[int], None], progress: Progress) -> None:
+    for number, step in enumerate(graph.steps):
+        if number not in at_work and not isinstance(step, MetaStep):
+            announce(number)
+            progress.emit(StepFinished(number, 0.0, is_cached=not isinstance(step, SourceStep)))
+
+
+def _now(request: BuildRequest) -> str:
+    seconds = time.time() if request.timestamp is None else request.timestamp
+    fraction = "" if request.timestamp is not None else f".{int(seconds % 1 * 10**9):09d}"
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + fraction + "Z"
+

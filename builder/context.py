@@ -1,0 +1,272 @@
+"""The build context: a folder of the user's, seen through its ignore file, as a tree to copy from. Read only.
+
+Two ways to know what a COPY would read: `fingerprint`, from metadata alone, and `digest`, from the contents, which costs
+reading what the records do not know yet. The first leads to the second when nothing was touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from pybuild.builder.database import Database, FileStamp
+from pybuild.builder.errors import ContextError
+from pybuild.builder.ignore import Ignore
+from pybuild.builder.layers.copying import listing, select
+from pybuild.builder.layers.entry import DiskContent, Entry, Kind
+from pybuild.builder.layers.index import entry_on_disk, follow
+
+# A file that changed this shortly before it was looked at may change again within the clock's grain.
+_GRAIN_NS = 2_000_000_000
+_BLOCK = 1 << 20
+
+
+class Context:
+    """A folder as the tree that COPY sees."""
+
+    def __init__(self, root: str, ignore: Ignore) -> None:
+        self.root = os.path.realpath(root)
+        self.ignore = ignore
+        self._entries: dict[str, Entry | None] = {}
+        self._children: dict[str, tuple[Entry, ...]] = {}
+        self._identities: dict[str, tuple[int, int]] = {}
+        self._stamps: dict[str, FileStamp] = {}
+
+    @classmethod
+    def open(cls, root: str, ignore_names: Sequence[str] = (".dockerignore",)) -> Context:
+        """The context in a folder, with the first of the ignore files that is there. Raises ContextError."""
+        try:
+            is_folder = stat.S_ISDIR(os.stat(root).st_mode)
+        except FileNotFoundError:
+            raise ContextError(f"no such folder: {root}", hint="the last argument is the build context, often '.'") from None
+        except OSError as error:
+            raise ContextError(f"cannot read {root}: {error.strerror}") from error
+        if not is_folder:
+            raise ContextError(f"not a folder: {root}", hint="the last argument is the build context, often '.'")
+        for name in ignore_names:
+            path = os.path.join(root, name)
+            try:
+                with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                    return cls(root, Ignore.parse(file.read(), os.path.basename(path)))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise ContextError(f"cannot read {path}: {error.strerror}") from error
+        return cls(root, Ignore())
+
+    # Tree
+
+    def lookup(self, path: str) -> Entry | None:
+        """What is at this path, None when it is missing or ignored."""
+        if path in self._entries:
+            return self._entries[path]
+        place = f"{self.root}/{path}" if path else self.root
+        try:
+            status = os.lstat(place)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise ContextError(f"cannot read {place}: {error.strerror}") from error
+        if path and not self._is_visible(path, stat.S_ISDIR(status.st_mode)):
+            return None
+        return self._keep(place, path, status)
+
+    def children(self, path: str) -> Sequence[Entry]:
+        """What is directly in a directory and not ignored, sorted by name."""
+        if path not in self._children:
+            prefix = f"{path}/" if path else ""
+            found = []
+            for item in self._scan(path):
+                name = prefix + item.name
+                if self._is_visible(name, item.is_dir(follow_symlinks=False)):
+                    entry = self._keep(item.path, name, item.stat(follow_symlinks=False))
+                    if entry is not None:
+                        found.append(entry)
+            self._children[path] = tuple(found)
+        return self._children[path]
+
+    def identity(self, entry: Entry) -> object:
+        """The device and inode of a file with several names."""
+        return self._identities.get(entry.path)
+
+    def hidden_by(self, path: str) -> str | None:
+        """The line of the ignore file that hides a path which is there."""
+        if not os.path.lexists(f"{self.root}/{path}"):
+            return None
+        culprit = self.ignore.culprit(path)
+        return f"{self.ignore.name}:{culprit.line} ({culprit.text})" if culprit else None
+
+    def _keep(self, place: str, path: str, status: os.stat_result) -> Entry | None:
+        entry = entry_on_disk(place, path, status)
+        if entry is not None and entry.kind is Kind.WHITEOUT:
+            entry = Entry(path, Kind.CHARACTER, stat.S_IMODE(status.st_mode), mtime_ns=status.st_mtime_ns)
+        self._entries[path] = entry
+        if entry is not None and entry.kind is Kind.FILE:
+            self._stamps[path] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            if status.st_nlink > 1:
+                self._identities[path] = (status.st_dev, status.st_ino)
+        return entry
+
+    def _scan(self, path: str) -> list[os.DirEntry[str]]:
+        place = f"{self.root}/{path}" if path else self.root
+        try:
+            with os.scandir(place) as items:
+                return sorted(items, key=_name)
+        except OSError as error:
+            raise ContextError(
+                f"cannot read {place}: {error.strerror}", hint="if the build does not need it, put it into .dockerignore"
+            ) from error
+
+    def _is_visible(self, path: str, is_directory: bool) -> bool:
+        if not self.ignore.patterns or not self.ignore.hides(path):
+            return True
+        # Something in an ignored directory may be wanted all the same.
+        return is_directory and self.ignore.has_exceptions and self._has_visible(path)
+
+    def _has_visible(self, path: str) -> bool:
+        return any(
+            self._is_visible(f"{path}/{item.name}", item.is_dir(follow_symlinks=False)) for item in self._scan(path)
+        )
+
+    # What is in it
+
+    def fingerprint(self, sources: Iterable[str]) -> str | None:
+        """A hash of the metadata of all that `sources` mean; None when a file is too young to be known by it.
+
+        Raises CopyError for a source that is not there.
+        """
+        young = time.time_ns() - _GRAIN_NS
+        mark = hashlib.blake2b(digest_size=20)
+        mark.update(repr((self.root, tuple(sources), tuple((p.text, p.is_exception) for p in self.ignore.patterns))).encode(
+            errors="surrogateescape"))
+        for source in sources:
+            for match in select(self, source, self.hidden_by):
+                place = follow(self.lookup, match)
+                status = os.lstat(f"{self.root}/{place}")
+                newest = max(status.st_ctime_ns, status.st_mtime_ns)
+                mark.update(repr((match, place, _stamp(status))).encode(errors="surrogateescape"))
+                if stat.S_ISDIR(status.st_mode):
+                    newest = max(newest, self._mark(place, mark.update))
+                if newest > young:
+                    return None
+        return mark.hexdigest()
+
+    def _mark(self, top: str, update: Callable[[bytes], object]) -> int:
+        newest = 0
+        filtered = bool(self.ignore.patterns)
+        pending = [top]
+        while pending:
+            directory = pending.pop()
+            prefix = f"{directory}/" if directory else ""
+            lines = [directory]
+            for item in self._scan(directory):
+                status = item.stat(follow_symlinks=False)
+                mode = status.st_mode
+                is_directory = stat.S_ISDIR(mode)
+                if filtered and not self._is_visible(prefix + item.name, is_directory):
+                    continue
+                changed = status.st_ctime_ns
+                if changed > newest:
+                    newest = changed
+                lines.append(f"{item.name}\0{mode}\0{status.st_size}\0{status.st_mtime_ns}\0{changed}\0{status.st_ino}")
+                if is_directory:
+                    pending.append(prefix + item.name)
+            update("\n".join(lines).encode(errors="surrogateescape"))
+        return newest
+
+    def digest(self, sources: Sequence[str], database: Database) -> str:
+        """A hash of all that a copy of `sources` puts into a layer, times left out. Raises CopyError, ContextError."""
+        fingerprint = self.fingerprint(sources)
+        if fingerprint and (known := database.memo("listing", fingerprint)):
+            return known.decode()
+        found = list(listing(self, sources, self.hidden_by))
+        contents = self._contents([entry for _, entry in found if entry.kind is Kind.FILE], database)
+        mark = hashlib.sha256()
+        first: dict[object, str] = {}
+        for name, entry in found:
+            identity = self.identity(entry)
+            shared = first.setdefault(identity, name) if identity else ""
+            mark.update(listed(name, entry, contents.get(entry.path, b""), shared))
+        digest = mark.hexdigest()
+        if fingerprint:
+            database.add_memo("listing", fingerprint, digest.encode())
+        return digest
+
+    def _contents(self, files: Sequence[Entry], database: Database) -> dict[str, bytes]:
+        """The digest of each file, from the records where its stamp is known."""
+        known: dict[str, dict[str, tuple[FileStamp, bytes]]] = {}
+        fresh = []
+        found: dict[str, bytes] = {}
+        young = time.time_ns() - _GRAIN_NS
+        for entry in files:
+            parent, _, name = f"{self.root}/{entry.path}".rpartition("/")
+            # SQLite keeps text as UTF-8, which has no surrogates.
+            parent, name = _text(parent), _text(name)
+            if parent not in known:
+                known[parent] = database.file_digests(parent)
+            stamp = self._stamps[entry.path]
+            record = known[parent].get(name)
+            if record is not None and record[0] == stamp:
+                found[entry.path] = record[1]
+                continue
+            assert isinstance(entry.content, DiskContent)
+            digest = found[entry.path] = hashed(entry.content.path)
+            if max(stamp[1], stamp[2]) < young:
+                fresh.append((parent, name, stamp, digest))
+        if fresh:
+            database.add_file_digests(fresh)
+        return found
+
+    def has_changed(self, entries: Iterable[Entry]) -> bool:
+        """Whether a file that was looked at is another one now."""
+        for path in {entry.content.path for entry in entries if isinstance(entry.content, DiskContent)}:
+            relative = path[len(self.root) + 1 :] if path.startswith(f"{self.root}/") else None
+            stamp = self._stamps.get(relative) if relative is not None else None
+            try:
+                if stamp is not None and _stamp(os.lstat(path))[1:] != stamp:
+                    return True
+            except OSError:
+                return True
+        return False
+
+
+def listed(name: str, entry: Entry, content: bytes, shared: str) -> bytes:
+    """What of one file counts for a cache key: all but its times."""
+    values = (name, int(entry.kind), entry.mode, entry.size, entry.link, entry.device, entry.xattrs, content, shared)
+    return repr(values).encode(errors="surrogateescape")
+
+
+def hashed(path: str) -> bytes:
+    """The BLAKE3 digest of a file's content. Raises ContextError."""
+    from blake3 import blake3
+
+    try:
+        with open(path, "rb", buffering=0) as file:
+            content = file.read(_BLOCK)
+            if len(content) < _BLOCK:
+                return blake3(content).digest()
+            mark = blake3(max_threads=blake3.AUTO)
+            mark.update(content)
+            buffer = bytearray(8 * _BLOCK)
+            while size := file.readinto(buffer):
+                mark.update(memoryview(buffer)[:size])
+            return mark.digest()
+    except OSError as error:
+        raise ContextError(
+            f"cannot read {path}: {error.strerror}", hint="if the build does not need it, put it into .dockerignore"
+        ) from error
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    return (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def _name(item: os.DirEntry[str]) -> str:
+    return item.name
+
+
+def _text(name: str) -> str:
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,0 +1,186 @@
+"""What earlier builds found out: results of steps, blobs of layers, digests of files, plans. One SQLite file in the store.
+
+Everything here can be made anew: a damaged or outdated file is replaced by an empty one. Nothing in it is believed
+before what it names is found in the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pybuild.registry import Descriptor, Digest
+
+_FORMAT = 1
+_SCHEMA = """
+create table if not exists steps (key text primary key, diff_id text, tree text, created text not null) without rowid;
+create index if not exists steps_by_layer on steps (diff_id);
+create table if not exists blobs (
+    diff_id text, compression text, media_type text not null, digest text not null, size integer not null,
+    primary key (diff_id, compression)) without rowid;
+create table if not exists moments (key text primary key, created text not null) without rowid;
+create table if not exists memos (kind text, key text, content blob not null, primary key (kind, key)) without rowid;
+create table if not exists files (
+    directory text, name text, size integer, mtime integer, ctime integer, inode integer, digest blob not null,
+    primary key (directory, name)) without rowid;
+"""
+
+FileStamp = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What a step came to, and when (RFC 3339): a layer, the name of a tree in the workspace, or both; neither when it
+    changed no file. A layer of None beside a tree was not packed, because nobody asked for it."""
+
+    key: str
+    diff_id: Digest | None
+    tree: str | None
+    created: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the step changed no file."""
+        return self.diff_id is None and self.tree is None
+
+
+class Database:
+    """The records of one store. Safe for several threads and processes at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.mutex = threading.RLock()
+        self.connection = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = _opened(self._path)
+            if connection.execute("pragma user_version").fetchone()[0] == _FORMAT:
+                return connection
+            connection.executescript(_SCHEMA)
+            connection.execute(f"pragma user_version={_FORMAT}")
+            return connection
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            for ending in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{self._path}{ending}")
+            connection = _opened(self._path)
+            connection.executescript(_SCHEMA)
+            connection.execute(f"pragma user_version={_FORMAT}")
+            return connection
+
+    def close(self) -> None:
+        """Close the file."""
+        self.connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Several statements as one; other threads wait."""
+        with self.mutex:
+            self.connection.execute("begin immediate")
+            try:
+                yield self.connection
+            except BaseException:
+                self.connection.execute("rollback")
+                raise
+            self.connection.execute("commit")
+
+    def _one(self, statement: str, *values: object) -> tuple[object, ...] | None:
+        with self.mutex:
+            row: tuple[object, ...] | None = self.connection.execute(statement, values).fetchone()
+            return row
+
+    def _do(self, statement: str, *values: object) -> None:
+        with self.mutex:
+            self.connection.execute(statement, values)
+
+    # Steps and layers
+
+    def step(self, key: str) -> StepRecord | None:
+        """The result of the step with this key."""
+        row = self._one("select diff_id, tree, created from steps where key = ?", key)
+        if row is None:
+            return None
+        return StepRecord(key, Digest(str(row[0])) if row[0] else None, str(row[1]) if row[1] else None, str(row[2]))
+
+    def add_step(self, record: StepRecord) -> None:
+        """Remember a result."""
+        self._do(
+            "insert or replace into steps values (?, ?, ?, ?)", record.key, record.diff_id, record.tree, record.created
+        )
+
+    def trees_of(self, diff_id: Digest) -> tuple[str, ...]:
+        """The trees that steps left whose layer this is."""
+        with self.mutex:
+            rows = self.connection.execute("select tree from steps where diff_id = ? and tree is not null", (diff_id,)).fetchall()
+        return tuple(row[0] for row in rows)
+
+    def blob(self, diff_id: Digest, compression: str) -> Descriptor | None:
+        """The blob that a layer became under a compression; it may be gone from the store by now."""
+        row = self._one(
+            "select media_type, digest, size from blobs where diff_id = ? and compression = ?", diff_id, compression
+        )
+        return Descriptor(str(row[0]), Digest(str(row[1])), int(str(row[2]))) if row else None
+
+    def blobs(self, diff_id: Digest) -> tuple[Descriptor, ...]:
+        """The blobs that a layer became under any compression."""
+        with self.mutex:
+            rows = self.connection.execute("select media_type, digest, size from blobs where diff_id = ?", (diff_id,)).fetchall()
+        return tuple(Descriptor(row[0], Digest(row[1]), row[2]) for row in rows)
+
+    def add_blob(self, diff_id: Digest, compression: str, blob: Descriptor) -> None:
+        """Remember that a layer became this blob."""
+        self._do(
+            "insert or replace into blobs values (?, ?, ?, ?, ?)", diff_id, compression, blob.media_type, blob.digest, blob.size
+        )
+
+    def moment(self, key: str, now: str) -> str:
+        """When `key` was first asked for: `now`, if that is now."""
+        row = self._one("select created from moments where key = ?", key)
+        if row is not None:
+            return str(row[0])
+        self._do("insert or ignore into moments values (?, ?)", key, now)
+        return now
+
+    # Memos
+
+    def memo(self, kind: str, key: str) -> bytes | None:
+        """A result of a pure computation, by what went into it."""
+        row = self._one("select content from memos where kind = ? and key = ?", kind, key)
+        return row and row[0]  # type: ignore[return-value]
+
+    def add_memo(self, kind: str, key: str, content: bytes) -> None:
+        """Remember a result of a pure computation."""
+        self._do("insert or replace into memos values (?, ?, ?)", kind, key, content)
+
+    # Digests of files
+
+    def file_digests(self, directory: str) -> dict[str, tuple[FileStamp, bytes]]:
+        """The known digests of the files directly in a directory, each with the stamp it was taken at."""
+        with self.mutex:
+            rows = self.connection.execute(
+                "select name, size, mtime, ctime, inode, digest from files where directory = ?", (directory,)
+            ).fetchall()
+        return {row[0]: ((row[1], row[2], row[3], row[4]), row[5]) for row in rows}
+
+    def add_file_digests(self, found: Iterable[tuple[str, str, FileStamp, bytes]]) -> None:
+        """Remember digests: directory, name, stamp, digest."""
+        with self.transaction() as connection:
+            connection.executemany(
+                "insert or replace into files values (?, ?, ?, ?, ?, ?, ?)",
+                ((directory, name, *stamp, digest) for directory, name, stamp, digest in found),
+            )
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    connection.execute("pragma journal_mode=wal")
+    connection.execute("pragma synchronous=normal")
+    return connection

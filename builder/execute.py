@@ -1,0 +1,287 @@
+"""Making what is missing: which steps have to run, each as soon as what it stands on is there, and what they leave.
+
+A step is made (its layer exists as entries or as a directory) and then packed (its layer exists as a blob). The next
+step waits for the first alone. Layers of stages that are only read are never packed. A step's lock is held from its
+making to the end of its packing, so that two builds on one store never do the same step twice.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pybuild.builder.cached import Result, cached_result, file_steps
+from pybuild.builder.context import Context
+from pybuild.builder.database import StepRecord
+from pybuild.builder.errors import BuildError, Interrupted
+from pybuild.builder.events import Notice, Progress, StepFinished, StepOutput
+from pybuild.builder.files import Blobs, copy_entries, directory_entries
+from pybuild.builder.graph import BuildGraph, CopyStep, RunStep, SourceStep, WorkdirStep
+from pybuild.builder.layers.compression import Compression
+from pybuild.builder.layers.entry import Entry
+from pybuild.builder.layers.packing import pack
+from pybuild.builder.layers.unpacking import Archives
+from pybuild.builder.locks import StepLocks
+from pybuild.builder.snapshots import Form, Snapshots, fetched
+from pybuild.builder.workspace import Layer, Workspace
+from pybuild.grammar import Source
+from pybuild.registry import Image
+
+if TYPE_CHECKING:
+    from pybuild.builder.running import Runner
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One build, as the executor needs it. `cached` has the target's steps that need not be made."""
+
+    graph: BuildGraph
+    keys: tuple[str, ...]
+    source: Source
+    contexts: Mapping[str, Context]
+    images: Mapping[str, Image]
+    compression: str
+    now: str
+    cached: Mapping[int, Result]
+    timestamp: int | None = None
+    use_cache: bool = True
+    jobs: int = 4
+
+
+class Executor:
+    """Runs one job over a workspace. `announce` is told of each step whose work begins."""
+
+    def __init__(
+        self, job: Job, workspace: Workspace, *, progress: Progress, runner: Runner, announce: Callable[[int], None]
+    ) -> None:
+        self._job = job
+        self._workspace = workspace
+        self._progress = progress
+        self._runner = runner
+        self._announce = announce
+        self._compression = Compression.parse(job.compression)
+        self._snapshots = Snapshots(job.graph, job.images, workspace)
+        self._results: dict[int, Result] = dict(job.cached)
+        self._entries: dict[int, tuple[Entry, ...]] = {}
+        self._trees: dict[int, str] = {}
+        self._changed: set[int] = set()
+        self._started: dict[int, float] = {}
+        self._resources = ExitStack()
+        self._locks = StepLocks(workspace.store)
+        self._archives = Archives(workspace.store)
+        self._cancelled = threading.Event()
+        self._wanted = frozenset(n for n in file_steps(job.graph, job.graph.target.last) if n not in job.cached)
+        for number, result in job.cached.items():
+            self._snapshots.set(number, Form(layer=result.layer))
+        self.making = self._to_make()
+        self.at_work = (*self.making, *(self._wanted - set(self.making)))
+
+    def run(self) -> Mapping[int, Result]:
+        """Make and pack what the target needs. Raises BuildError and RegistryError; leaves nothing half-done."""
+        with self._archives, self._resources, self._locks:
+            if any(isinstance(self._job.graph.steps[number], RunStep) for number in self.making):
+                self._runner.start()
+            self._work()
+        return self._results
+
+    # What to do
+
+    def _to_make(self) -> tuple[int, ...]:
+        """The steps to make: those wanted, and all that they read and nobody has."""
+        making: set[int] = set()
+        pending = list(self._wanted)
+        while pending:
+            number = pending.pop()
+            if number not in making and not self._is_at_hand(number):
+                making.add(number)
+                pending += self._inputs(number)
+        return tuple(sorted(making))
+
+    def _inputs(self, number: int) -> tuple[int, ...]:
+        step = self._job.graph.steps[number]
+        assert not isinstance(step, SourceStep)
+        origin = file_steps(self._job.graph, step.origin) if isinstance(step, CopyStep) and isinstance(step.origin, int) else ()
+        return (*file_steps(self._job.graph, step.parent), *origin)
+
+    def _is_at_hand(self, number: int) -> bool:
+        """Whether the step's layer is there in a form that others can read."""
+        if number in self._results:
+            return True
+        record = self._workspace.database.step(self._job.keys[number]) if self._job.use_cache else None
+        if record is None:
+            return False
+        form = None
+        if record.is_empty:
+            form = Form()
+        elif record.tree and os.path.isdir(tree := self._workspace.tree_path(record.tree)):
+            form = Form(tree=tree)
+            self._trees[number] = record.tree
+        elif record.diff_id and number not in self._wanted:
+            blobs = (blob for blob in self._workspace.database.blobs(record.diff_id) if self._workspace.store.has(blob))
+            form = next((Form(layer=Layer(blob, record.diff_id)) for blob in blobs), None)
+        if form is None:
+            return False
+        self._snapshots.set(number, form)
+        return True
+
+    # Work
+
+    def _work(self) -> None:
+        waiting = {number: set(self._inputs(number)) & set(self.making) for number in self.making}
+        futures: dict[Future[None], tuple[int, bool]] = {}
+        made: set[int] = set()
+        pool = ThreadPoolExecutor(max(2, self._job.jobs))
+
+        def submit_packing(number: int) -> None:
+            if number in self._wanted and number not in self._results:
+                futures[pool.submit(self._pack, number)] = (number, False)
+            else:
+                self._locks.release(self._job.keys[number])
+
+        try:
+            for number in sorted(self._wanted - set(self.making)):
+                self._start(number)
+                submit_packing(number)
+            while waiting or futures:
+                for number in [number for number, before in waiting.items() if before <= made]:
+                    taken = self._locks.take(self._job.keys[number])
+                    if taken is None:
+                        continue
+                    del waiting[number]
+                    futures[pool.submit(self._make, number, taken.was_busy)] = (number, True)
+                done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                if not futures:
+                    time.sleep(_POLL_SECONDS)
+                for future in done:
+                    number, is_making = futures.pop(future)
+                    future.result()
+                    if is_making:
+                        made.add(number)
+                        submit_packing(number)
+                    else:
+                        self._locks.release(self._job.keys[number])
+        except BaseException as error:
+            self._cancelled.set()
+            self._runner.interrupt()
+            pool.shutdown(wait=True, cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted("interrupted", hint="what was finished is kept: the next build goes on from there") from None
+            raise
+        pool.shutdown(wait=True)
+
+    @contextmanager
+    def _reporting(self, number: int) -> Iterator[None]:
+        """Give errors the place in the Dockerfile that they come from, and tell of them."""
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, BuildError) and error.span is None and not isinstance(error, Interrupted):
+                error.span, error.source = self._job.graph.steps[number].span, self._job.source
+            self._finish(number, str(getattr(error, "message", error)) or "interrupted")
+            raise
+
+    def _start(self, number: int) -> None:
+        self._started[number] = time.monotonic()
+        self._announce(number)
+
+    def _finish(self, number: int, error: str | None = None, *, is_cached: bool = False) -> None:
+        self._progress.emit(StepFinished(number, time.monotonic() - self._started[number], is_cached=is_cached, error=error))
+
+    def _make(self, number: int, was_busy: bool) -> None:
+        self._check_cancelled()
+        self._start(number)
+        if was_busy and self._done_by_another(number):
+            self._finish(number, is_cached=True)
+            return
+        with self._reporting(number):
+            step = self._job.graph.steps[number]
+            match step:
+                case RunStep():
+                    self._run(number, step)
+                case CopyStep():
+                    self._recipe(number, *copy_entries(step, self._snapshots, self._job.contexts, self._archives))
+                case WorkdirStep():
+                    seconds = int(time.time()) if self._job.timestamp is None else self._job.timestamp
+                    self._recipe(number, directory_entries(step, self._snapshots, mtime_ns=seconds * 10**9), ())
+                case _:
+                    raise AssertionError(step)
+        if number not in self._wanted:
+            self._finish(number)
+
+    def _done_by_another(self, number: int) -> bool:
+        """Whether another build did the step while this one waited for its lock."""
+        key = self._job.keys[number]
+        result = cached_result(key, self._workspace, str(self._compression))
+        if result is not None:
+            self._results[number] = result
+            self._snapshots.set(number, Form(layer=result.layer))
+            return True
+        return number not in self._wanted and self._is_at_hand(number)
+
+    def _run(self, number: int, step: RunStep) -> None:
+        def output(stream: int, content: bytes) -> None:
+            self._progress.emit(StepOutput(number, stream, content))
+
+        tree = self._workspace.new_tree(self._job.keys[number])
+        self._runner.run(step, self._snapshots, self._workspace.tree_path(tree), output=output)
+        self._trees[number] = tree
+        self._snapshots.set(number, Form(tree=self._workspace.tree_path(tree)))
+        self._workspace.replace_step(StepRecord(self._job.keys[number], None, tree, self._job.now))
+
+    def _recipe(self, number: int, entries: tuple[Entry, ...], blobs: Blobs) -> None:
+        if self._job.timestamp is not None:
+            entries = _clamped(entries, self._job.timestamp)
+        entries = self._resources.enter_context(fetched(entries, blobs, self._workspace))
+        self._entries[number] = entries
+        self._snapshots.set(number, Form(entries=entries) if entries else Form())
+        if entries and any(self._is_under_run(number, other) for other in self.making):
+            tree = self._workspace.new_tree(self._job.keys[number])
+            self._snapshots.as_tree(number, tree)
+            self._trees[number] = tree
+
+    def _is_under_run(self, number: int, other: int) -> bool:
+        step = self._job.graph.steps[other]
+        return isinstance(step, RunStep) and number in file_steps(self._job.graph, step.parent)
+
+    def _pack(self, number: int) -> None:
+        self._check_cancelled()
+        step = self._job.graph.steps[number]
+        with self._reporting(number):
+            entries = self._entries.get(number)
+            if entries is None:
+                entries = self._snapshots.changes(number, step.parent)  # type: ignore[union-attr]
+                if self._job.timestamp is not None:
+                    entries = _clamped(entries, self._job.timestamp)
+            layer = None
+            if entries or not isinstance(step, WorkdirStep):
+                packed = pack(entries, self._workspace.store, self._compression, on_bytes=self._check_cancelled)
+                layer = Layer(packed.descriptor, packed.diff_id)
+            self._results[number] = Result(layer, self._job.now)
+        if isinstance(step, CopyStep) and isinstance(step.origin, str):
+            if self._job.contexts[step.origin].has_changed(entries):
+                self._progress.emit(Notice(f"{step.name}: files changed while they were copied; the step is not cached"))
+                self._finish(number)
+                return
+        if layer is not None:
+            self._workspace.database.add_blob(layer.diff_id, str(self._compression), layer.descriptor)
+        record = StepRecord(self._job.keys[number], layer.diff_id if layer else None, self._trees.get(number), self._job.now)
+        self._workspace.replace_step(record)
+        self._finish(number)
+
+    def _check_cancelled(self, _: int = 0) -> None:
+        if self._cancelled.is_set():
+            raise Interrupted("interrupted")
+
+
+def _clamped(entries: tuple[Entry, ...], timestamp: int) -> tuple[Entry, ...]:
+    limit = timestamp * 10**9
+    return tuple(entry._replace(mtime_ns=limit) if entry.mtime_ns > limit else entry for entry in entries)
+

@@ -1,0 +1,66 @@
+"""A whole image's file system, layers merged, as one tar stream or as a plain folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from pybuild.builder.errors import ExportError
+from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep
+from pybuild.builder.layers.entry import Entry, Kind
+from pybuild.builder.layers.index import walk
+from pybuild.builder.snapshots import Snapshots, fetched
+from pybuild.builder.workspace import Workspace
+from pybuild.grammar import Span
+from pybuild.registry import Image
+
+
+def write_tar(image: Image, workspace: Workspace, out: BinaryIO) -> None:
+    """Write the file system as a tar stream."""
+    from pybuild.builder.layers.packing import write
+
+    snapshots = _snapshots(image, workspace)
+    with fetched(_entries(snapshots), snapshots.blobs(0), workspace) as entries:
+        write(entries, out)
+
+
+def write_folder(image: Image, workspace: Workspace, folder: str) -> None:
+    """Write the file system into a folder, which is made when it is missing. Raises ExportError when it holds something.
+
+    An ordinary user gets the files as his own; device nodes are then left out.
+    """
+    from pybuild.builder.layers.extraction import materialise
+
+    if os.path.isdir(folder) and os.listdir(folder):
+        raise ExportError(f"{folder} is not empty", hint="choose a new folder: nothing is overwritten")
+    snapshots = _snapshots(image, workspace)
+    with fetched(_entries(snapshots), snapshots.blobs(0), workspace) as entries:
+        kept = entries if os.geteuid() == 0 else tuple(_of_user(entries))
+        materialise(kept, folder)
+
+
+def _of_user(entries: tuple[Entry, ...]) -> Iterator[Entry]:
+    for entry in entries:
+        if entry.kind not in (Kind.CHARACTER, Kind.BLOCK):
+            yield entry._replace(uid=os.geteuid(), gid=os.getegid())
+
+
+def _snapshots(image: Image, workspace: Workspace) -> Snapshots:
+    source = SourceStep("", Span(1, 1, 1, 1), "image", str(image.manifest.descriptor.digest))
+    graph = BuildGraph((source,), (PlannedStage("", 0, image.config),))
+    return Snapshots(graph, {"image": image}, workspace)
+
+
+def _entries(snapshots: Snapshots) -> tuple[Entry, ...]:
+    """All files, those with several names as hard links behind the first."""
+    view = snapshots.view(0)
+    first: dict[object, str] = {}
+    found = []
+    for entry in walk(view, ""):
+        if entry.kind is Kind.FILE and (identity := view.identity(entry)) is not None:
+            name = first.setdefault(identity, entry.path)
+            if name != entry.path:
+                entry = entry._replace(kind=Kind.HARDLINK, link=name, content=None, size=0)
+        found.append(entry)
+    return tuple(found)

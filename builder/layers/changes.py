@@ -1,0 +1,107 @@
+"""What a RUN changed: overlay's upper directory as the entries of a layer.
+
+A file that was only opened for writing is copied up by overlayfs, and looks changed: it is compared with what is below,
+and left out when it is the same. Source: the kernel's overlayfs.rst; image-spec, layer.md, "Whiteouts".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from pybuild.builder.layers.entry import DiskContent, Entry, Kind
+from pybuild.builder.layers.index import Tree, TreeView
+
+_BLOCK = 1 << 20
+
+
+def changes(
+    upper: str,
+    below: Tree,
+    *,
+    ignored: frozenset[str] = frozenset(),
+    same_content: Callable[[Entry, Entry], bool] | None = None,
+) -> tuple[Entry, ...]:
+    """The layer that turns the file system `below` into what the overlay showed. `ignored` paths are not looked at.
+
+    `same_content` compares two files of one size; None compares them on disk, and takes a file that is elsewhere for another.
+    """
+    return _Comparison(upper, below, ignored, same_content or _same_on_disk).entries()
+
+
+class _Comparison:
+    def __init__(self, upper: str, below: Tree, ignored: frozenset[str], same: Callable[[Entry, Entry], bool]) -> None:
+        self._upper = upper
+        self._view = TreeView(upper)
+        self._below = below
+        self._ignored = ignored
+        self._same = same
+        self._found: list[Entry] = []
+        self._names: dict[tuple[int, int], str] = {}
+
+    def entries(self) -> tuple[Entry, ...]:
+        self._directory("", is_new=False)
+        return tuple(self._found)
+
+    def _directory(self, path: str, *, is_new: bool) -> None:
+        """What is in a directory; `is_new` when nothing below shows through it."""
+        for entry in sorted(self._view.children(path), key=_name):
+            if entry.path in self._ignored:
+                continue
+            old = None if is_new else self._below.lookup(entry.path)
+            if entry.kind is Kind.WHITEOUT:
+                if old is not None:
+                    self._found.append(entry)
+            elif entry.kind is Kind.DIRECTORY:
+                self._sub_directory(entry, old)
+            else:
+                self._file(entry, old)
+
+    def _sub_directory(self, entry: Entry, old: Entry | None) -> None:
+        is_opaque = self._view.is_opaque(entry.path)
+        was_directory = old is not None and old.kind is Kind.DIRECTORY
+        start = len(self._found)
+        self._found.append(entry)
+        if is_opaque and was_directory:
+            self._found.append(Entry(entry.path, Kind.OPAQUE))
+        unmarked = len(self._found)
+        self._directory(entry.path, is_new=is_opaque or not was_directory)
+        if len(self._found) == unmarked and was_directory and not is_opaque and old == entry:
+            del self._found[start:]
+
+    def _file(self, entry: Entry, old: Entry | None) -> None:
+        if entry.kind is Kind.FILE:
+            status = os.lstat(f"{self._upper}/{entry.path}")
+            if status.st_nlink > 1:
+                first = self._names.setdefault((status.st_dev, status.st_ino), entry.path)
+                if first != entry.path:
+                    self._found.append(entry._replace(kind=Kind.HARDLINK, link=first, size=0, content=None))
+                    return
+                # Its other names count on it: it has to be in the layer.
+                self._found.append(entry)
+                return
+        if old is not None and _alike(entry, old) and (entry.kind is not Kind.FILE or self._same(entry, old)):
+            return
+        self._found.append(entry)
+
+
+def _alike(new: Entry, old: Entry) -> bool:
+    return new._replace(content=None, link=new.link) == old._replace(
+        content=None, link=old.link if old.kind is Kind.SYMLINK else ""
+    )
+
+
+def _same_on_disk(new: Entry, old: Entry) -> bool:
+    if not isinstance(new.content, DiskContent) or not isinstance(old.content, DiskContent):
+        return False
+    with open(new.content.path, "rb") as one, open(old.content.path, "rb") as other:
+        while True:
+            content = one.read(_BLOCK)
+            if content != other.read(_BLOCK):
+                return False
+            if not content:
+                return True
+
+
+def _name(entry: Entry) -> str:
+    return entry.name

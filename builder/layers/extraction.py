@@ -1,0 +1,315 @@
+"""Layers as directories that overlayfs takes as lower directories, and blobs as lists of entries.
+
+Nothing is written outside the root, whatever an archive says: a path is walked one directory at a time, by descriptors,
+and a link on the way is followed within the root or refused. A whiteout is a character device 0:0, an opaque directory
+has overlay's xattr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+
+from pybuild.builder.errors import ContextError, ExportError, LayerError
+from pybuild.builder.layers.compression import BLOCK, Source, decompressed
+from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, SpoolContent
+from pybuild.builder.layers.tar import read as read_tar
+from pybuild.registry import Descriptor, Digest, Store, media
+from pybuild.registry.errors import DigestMismatch, UnsupportedMediaType
+
+_MOST_OPEN = 64
+_O_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_O_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Read = Callable[[int], bytes]
+
+
+class _Hashed:
+    """A stream that hashes what is read from it."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._hash = hashlib.sha256()
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        # Headers are read 512 bytes at a time: taking whole blocks from below makes that cheap.
+        if not self._rest:
+            self._rest = self._source.read(BLOCK)
+            self._hash.update(self._rest)
+        content, self._rest = self._rest[:size], self._rest[size:]
+        return content
+
+    def finish(self) -> str:
+        """Read what follows the archive's end; the hex digest of everything."""
+        while content := self._source.read(BLOCK):
+            self._hash.update(content)
+        return self._hash.hexdigest()
+
+
+@contextlib.contextmanager
+def opened(blob: Descriptor, store: Store, diff_id: Digest) -> Iterator[Iterator[tuple[Entry, Read]]]:
+    """The entries of a layer's blob with their contents; on leaving, digest, size and diffID have been verified.
+
+    Raises BlobNotFound, DigestMismatch, LayerError, UnsupportedMediaType.
+    """
+    name = media.LAYERS.get(blob.media_type)
+    if name is None:
+        raise UnsupportedMediaType(blob.media_type, where=f"layer {blob.digest}")
+    with store.open_blob(blob) as file:
+        stream = _Hashed(decompressed(file, name))
+        yield ((entry, content.read) for entry, content in read_tar(stream))
+        actual = Digest.from_hex(stream.finish())
+        while file.read(BLOCK):
+            pass
+    if actual != diff_id:
+        raise DigestMismatch(expected=diff_id, actual=actual, where=f"layer {blob.digest}, unpacked")
+
+
+def index(blob: Descriptor, store: Store, diff_id: Digest) -> tuple[Entry, ...]:
+    """What is in a layer's blob, verified; contents stay where they are."""
+    with opened(blob, store, diff_id) as items:
+        return tuple(entry for entry, _ in items)
+
+
+def extract(blob: Descriptor, store: Store, diff_id: Digest, root: str) -> None:
+    """Write a layer's blob to the new directory `root`. Raises what `opened` does, and ExportError for a full disk."""
+    with _Target(root) as target, opened(blob, store, diff_id) as items:
+        for entry, content in items:
+            target.put(entry, content)
+
+
+def materialise(entries: Iterable[Entry], root: str) -> None:
+    """Write entries to the directory `root`, made if it is missing. Raises ContextError and ExportError."""
+    with _Target(root) as target:
+        for entry in entries:
+            with _content(entry) as content:
+                target.put(entry, content)
+
+
+@contextlib.contextmanager
+def _content(entry: Entry) -> Iterator[Read]:
+    match entry.content:
+        case DiskContent(path):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError as error:
+                raise ContextError(f"cannot read {path}: {error.strerror}") from error
+            try:
+                yield lambda size: os.read(descriptor, size)
+            finally:
+                os.close(descriptor)
+        case BytesContent(content):
+            rest = [content]
+
+            def read_bytes(size: int) -> bytes:
+                part, rest[0] = rest[0][:size], rest[0][size:]
+                return part
+
+            yield read_bytes
+        case SpoolContent(descriptor, offset):
+            position = [offset]
+
+            def read_spool(size: int) -> bytes:
+                part = os.pread(descriptor, size, position[0])
+                position[0] += len(part)
+                return part
+
+            yield read_spool
+        case _:
+            yield lambda size: b""
+
+
+class _Target:
+    """A root that is being filled. A context manager: times of directories are set at the end."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._is_root = os.geteuid() == 0
+        self._opaque = "trusted.overlay.opaque" if self._is_root else "user.overlay.opaque"
+        self._open: dict[str, int] = {}
+        self._directories: dict[str, Entry] = {}
+        self._umask = 0
+
+    def __enter__(self) -> _Target:
+        os.makedirs(self._root, 0o755, exist_ok=True)
+        self._open[""] = os.open(self._root, _O_DIRECTORY)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                for path in sorted(self._directories, reverse=True):
+                    entry = self._directories[path]
+                    self._dress(self._directory(path), ".", entry)
+        finally:
+            for descriptor in self._open.values():
+                os.close(descriptor)
+
+    def put(self, entry: Entry, content: Read) -> None:
+        """Add an entry, in place of what is there."""
+        try:
+            self._put(entry, content)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ExportError(f"cannot write to {self._root}: {error.strerror}", hint="free some space") from error
+            raise LayerError(f"cannot write /{entry.path}: {error.strerror}") from error
+
+    def _put(self, entry: Entry, content: Read) -> None:
+        if entry.path == "":
+            if entry.kind is Kind.DIRECTORY:
+                self._directories[""] = entry
+            elif entry.kind is Kind.OPAQUE:
+                os.setxattr(self._open[""], self._opaque, b"y")
+            return
+        if entry.kind is Kind.OPAQUE:
+            os.setxattr(self._directory(entry.path), self._opaque, b"y")
+            return
+        parent, _, name = entry.path.rpartition("/")
+        place = self._directory(parent)
+        if entry.kind is Kind.DIRECTORY:
+            self._make_directory(entry, place, name)
+            return
+        if entry.kind is Kind.FILE:
+            self._write(entry, place, name, content)
+            return
+        self._clear(place, name, entry.path)
+        match entry.kind:
+            case Kind.SYMLINK:
+                os.symlink(entry.link, name, dir_fd=place)
+            case Kind.HARDLINK:
+                self._link(entry, place, name)
+                return
+            case Kind.WHITEOUT:
+                os.mknod(name, stat.S_IFCHR, 0, dir_fd=place)
+                return
+            case Kind.CHARACTER | Kind.BLOCK:
+                form = stat.S_IFCHR if entry.kind is Kind.CHARACTER else stat.S_IFBLK
+                os.mknod(name, form | 0o600, os.makedev(*entry.device), dir_fd=place)
+            case Kind.FIFO:
+                os.mkfifo(name, 0o600, dir_fd=place)
+        self._dress(place, name, entry)
+
+    def _write(self, entry: Entry, place: int, name: str, content: Read) -> None:
+        try:
+            descriptor = os.open(name, _O_CREATE, 0o600, dir_fd=place)
+        except FileExistsError:
+            self._clear(place, name, entry.path)
+            descriptor = os.open(name, _O_CREATE, 0o600, dir_fd=place)
+        try:
+            left = entry.size
+            while left:
+                part = content(min(left, BLOCK))
+                if not part:
+                    raise ContextError(f"/{entry.path} became smaller while it was copied")
+                if len(part) >= 4096 and not part.strip(b"\0"):
+                    # A hole stays a hole.
+                    os.lseek(descriptor, len(part), os.SEEK_CUR)
+                else:
+                    _write_all(descriptor, part)
+                left -= len(part)
+            if entry.size:
+                os.ftruncate(descriptor, entry.size)
+            if self._is_root and (entry.uid or entry.gid):
+                os.fchown(descriptor, entry.uid, entry.gid)
+            os.fchmod(descriptor, entry.mode)
+            for key, value in entry.xattrs:
+                self._xattr(descriptor, key, value)
+            os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(descriptor)
+
+    def _make_directory(self, entry: Entry, place: int, name: str) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=place)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
+                self._clear(place, name, entry.path)
+                os.mkdir(name, 0o700, dir_fd=place)
+        self._directories[entry.path] = entry
+
+    def _link(self, entry: Entry, place: int, name: str) -> None:
+        parent, _, first = entry.link.rpartition("/")
+        try:
+            os.link(first, name, src_dir_fd=self._directory(parent), dst_dir_fd=place, follow_symlinks=False)
+        except FileNotFoundError:
+            raise LayerError(f"/{entry.path}: a hard link to /{entry.link}, which the layer does not have") from None
+
+    def _clear(self, place: int, name: str, path: str) -> None:
+        try:
+            mode = os.stat(name, dir_fd=place, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(mode):
+            os.unlink(name, dir_fd=place)
+            return
+        import shutil
+
+        for known in [known for known in self._open if known == path or known.startswith(f"{path}/")]:
+            os.close(self._open.pop(known))
+        for known in [known for known in self._directories if known == path or known.startswith(f"{path}/")]:
+            del self._directories[known]
+        shutil.rmtree(name, dir_fd=place)
+
+    def _directory(self, path: str) -> int:
+        """A descriptor of a directory, made with all above it where missing; links are followed within the root."""
+        descriptor = self._open.get(path)
+        if descriptor is not None:
+            return descriptor
+        parent, _, name = path.rpartition("/")
+        above = self._directory(parent)
+        try:
+            descriptor = os.open(name, _O_DIRECTORY, dir_fd=above)
+        except FileNotFoundError:
+            os.mkdir(name, 0o755, dir_fd=above)
+            descriptor = os.open(name, _O_DIRECTORY, dir_fd=above)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            return self._followed(path, above, name)
+        if len(self._open) >= _MOST_OPEN:
+            for known in [known for known in self._open if known and not path.startswith(f"{known}/")]:
+                os.close(self._open.pop(known))
+        self._open[path] = descriptor
+        return descriptor
+
+    def _followed(self, path: str, above: int, name: str) -> int:
+        """The directory that a link in the root leads to, never outside of it."""
+        from pybuild.builder.layers.index import TreeView, follow
+
+        real = follow(TreeView(self._root).get, path)
+        if real == path:
+            raise LayerError(f"/{path} is no directory, and the layer has files in it")
+        return self._directory(real)
+
+    def _dress(self, place: int, name: str, entry: Entry) -> None:
+        if self._is_root:
+            os.chown(name, entry.uid, entry.gid, dir_fd=place, follow_symlinks=False)
+        if entry.kind is not Kind.SYMLINK:
+            os.chmod(name, entry.mode, dir_fd=place)
+        if entry.xattrs:
+            target = f"/proc/self/fd/{place}/{name}"
+            for key, value in entry.xattrs:
+                self._xattr(target, key, value)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=place, follow_symlinks=False)
+
+    def _xattr(self, target: int | str, key: str, value: bytes) -> None:
+        try:
+            if isinstance(target, str):
+                os.setxattr(target, key, value, follow_symlinks=False)
+            else:
+                os.setxattr(target, key, value)
+        except OSError as error:
+            # Without privilege, or on a file system without them; the layer's tar has them all the same.
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EACCES):
+                raise
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]

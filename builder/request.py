@@ -1,0 +1,53 @@
+"""What a build is asked for, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pybuild.builder.graph import Pairs
+from pybuild.registry import Digest, Platform, Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the result goes beside the store: `type` is a name in `EXPORTERS`, `dest` a path, `-` for standard output."""
+
+    type: str
+    dest: str | None = None
+    attributes: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """All that a build depends on beside files.
+
+    `dockerfile` is a path as the user gave it, None for the context's own. `contexts` are named build contexts: folders, or
+    `oci-layout://DIR[:TAG]`. `timestamp`, seconds since 1970, takes the place of the clock.
+    """
+
+    context: str
+    dockerfile: str | None = None
+    tags: tuple[Reference, ...] = ()
+    build_args: Pairs = ()
+    labels: Pairs = ()
+    target: str | None = None
+    contexts: Pairs = ()
+    platform: Platform | None = None
+    no_cache: bool = False
+    pull: bool = False
+    compression: str = "gzip"
+    network: str = "default"
+    outputs: tuple[Output, ...] = ()
+    push: bool = False
+    insecure: bool = False
+    timestamp: int | None = None
+    jobs: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A finished build: the image ID (its config's digest), its manifest's digest, its names."""
+
+    image_id: Digest
+    digest: Digest
+    names: tuple[Reference, ...]

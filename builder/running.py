@@ -1,0 +1,87 @@
+"""RUN: a command over the file system of the step below, in the sandbox; its upper directory becomes the step's tree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from pybuild.builder.accounts import resolve_user
+from pybuild.builder.errors import StepFailed
+from pybuild.builder.graph import RunStep
+from pybuild.builder.sandbox.server import SpawnServer
+from pybuild.builder.sandbox.spec import Command, Overlay
+from pybuild.builder.snapshots import Snapshots
+from pybuild.builder.workspace import Workspace, adopt_tree
+
+_KEPT_OUTPUT = 64 << 10
+_HOSTNAME = "pybuild"
+_SHOWN_LINES = 20
+
+Output = Callable[[int, bytes], None]
+
+
+class Runner:
+    """Runs the RUN steps of one build. The spawn server starts with the first build that needs it, before any thread."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._server: SpawnServer | None = None
+
+    def start(self) -> None:
+        """Start the spawn server. Call it while the process has one thread. Raises SandboxError."""
+        if self._server is None:
+            self._server = SpawnServer.start()
+
+    def interrupt(self) -> None:
+        """End all steps that are running."""
+        if self._server is not None:
+            self._server.interrupt()
+
+    def close(self) -> None:
+        """End the spawn server."""
+        if self._server is not None:
+            self._server.close()
+
+    def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output) -> None:
+        """Run the step; what it changed is then the directory `place`. Raises StepFailed and SandboxError."""
+        assert self._server is not None
+        names = ("etc/passwd", "etc/group")
+        found = snapshots.read(step.parent, *names)
+        account = resolve_user(step.user, *(found[name] for name in names))
+        tail = bytearray()
+
+        def listen(stream: int, content: bytes) -> None:
+            tail.extend(content)
+            del tail[:-_KEPT_OUTPUT]
+            output(stream, content)
+
+        with self._workspace.scratch() as scratch:
+            lower = snapshots.trees(step.parent)
+            for name in ("upper", "work", "empty"):
+                os.mkdir(f"{scratch}/{name}", 0o755)
+            overlay = Overlay(lower or (f"{scratch}/empty",), f"{scratch}/upper", f"{scratch}/work")
+            env = dict(step.proxies) | dict(step.env)
+            env.setdefault("HOME", account.home)
+            command = Command(
+                argv=step.argv,
+                env=tuple(env.items()),
+                cwd=step.cwd,
+                account=account,
+                rootfs=overlay,
+                network=step.network,
+                hostname=_HOSTNAME,
+            )
+            code = self._server.run(command, output=listen)
+            if code != 0:
+                raise _failed(step, code, bytes(tail).decode("utf-8", "replace"))
+            adopt_tree(f"{scratch}/upper", place)
+
+
+def _failed(step: RunStep, code: int, output: str) -> StepFailed:
+    lines = output.rstrip("\n").split("\n")[-_SHOWN_LINES:]
+    error = StepFailed(f"exit code {code}: {step.name}", exit_code=code, output="\n".join(lines))
+    if code in (126, 127):
+        error.hint = f"{code} means that the command was not {'found in the image' if code == 127 else 'executable'}"
+    elif code == 137:
+        error.hint = "137 means that it was killed, often because memory ran out"
+    return error

@@ -1,0 +1,2 @@
+class Command: pass
+class Overlay: pass

@@ -1,0 +1,159 @@
+"""The folder that pybuild works in: the content store, the records of earlier builds, and layers as directories.
+
+Where layers lie as directories is decided here: `trees/<name>`, where the name is a diffID's hex digits for a layer out
+of an image, and comes from the key of its step for one that a RUN made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from pybuild.builder.database import Database, StepRecord
+from pybuild.registry import Descriptor, Digest, Image, Store
+from pybuild.registry.errors import BlobNotFound, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer at rest: its blob, and the digest of its tar."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+
+
+def default_root(environ: Mapping[str, str]) -> Path:
+    """Where the store is when nobody says otherwise: $PYBUILD_ROOT, /var/lib/pybuild for root, else the user's data home."""
+    if root := environ.get("PYBUILD_ROOT"):
+        return Path(root).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/pybuild")
+    home = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "share")
+    return Path(home, "pybuild")
+
+
+def layers_of(image: Image) -> tuple[Layer, ...]:
+    """The layers of an image, lowest first."""
+    return tuple(
+        Layer(descriptor, diff_id) for descriptor, diff_id in zip(image.manifest.layers, image.config.diff_ids, strict=True)
+    )
+
+
+class Workspace:
+    """One store with its records. A context manager; safe to share between threads."""
+
+    def __init__(self, store: Store, database: Database) -> None:
+        self.store = store
+        self.database = database
+        self._abandoned: list[str] = []
+
+    @classmethod
+    def open(cls, root: Path) -> Workspace:
+        """The workspace in this folder, made when there is none. Raises StoreError."""
+        import sqlite3
+
+        store = Store.open(root)
+        try:
+            return cls(store, Database(root / "pybuild.db"))
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"{root}/pybuild.db: {error}", hint="is the disk full, or the folder not yours?") from error
+
+    def close(self) -> None:
+        """Close the records."""
+        self.database.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[str]:
+        """A new folder inside the store, for an overlay's upper and work directories; gone afterwards."""
+        import tempfile
+
+        path = tempfile.mkdtemp(prefix="run-", dir=self.store.root / "tmp")
+        try:
+            yield path
+        finally:
+            remove(path)
+
+    def tree_path(self, name: str) -> str:
+        """Where the directory form of a layer lies, or would."""
+        return f"{self.store.root}/trees/{name}"
+
+    def new_tree(self, key: str) -> str:
+        """A name for the tree of a step; another one when a tree of this step is there already, perhaps in use."""
+        return key if not os.path.exists(self.tree_path(key)) else f"{key[:48]}-{os.urandom(8).hex()}"
+
+    def replace_step(self, record: StepRecord) -> None:
+        """Remember a result; a tree of an earlier one is no longer anybody's, and goes as soon as no build reads it."""
+        earlier = self.database.step(record.key)
+        self.database.add_step(record)
+        if earlier is not None and earlier.tree is not None and earlier.tree != record.tree:
+            self._abandoned.append(earlier.tree)
+
+    def clean(self) -> None:
+        """Remove abandoned trees, unless another build is at work. The caller no longer holds the build lock."""
+        if not self._abandoned:
+            return
+        with self.store.lock("build", exclusive=True, blocking=False) as is_alone:
+            while is_alone and self._abandoned:
+                remove(self.tree_path(self._abandoned.pop()))
+
+    def existing_tree(self, diff_id: Digest) -> str | None:
+        """The directory of a layer, if there is one: extracted, or left by the step that made the layer."""
+        for name in (diff_id.hex, *self.database.trees_of(diff_id)):
+            if os.path.isdir(path := self.tree_path(name)):
+                return path
+        return None
+
+    def tree(self, layer: Layer) -> str:
+        """The directory of a layer, extracted when there is none. Raises BlobNotFound and DigestMismatch."""
+        if path := self.existing_tree(layer.diff_id):
+            return path
+        from pybuild.builder.layers.extraction import extract
+
+        path = self.tree_path(layer.diff_id.hex)
+        with self.scratch() as scratch:
+            extract(self.blob(layer), self.store, layer.diff_id, f"{scratch}/tree")
+            adopt_tree(f"{scratch}/tree", path)
+        return path
+
+    def trees(self, image: Image) -> tuple[str, ...]:
+        """The directories of an image's layers, topmost first: what an overlay mount takes."""
+        return tuple(self.tree(layer) for layer in reversed(layers_of(image)))
+
+    def blob(self, layer: Layer) -> Descriptor:
+        """A blob of this layer that is in the store. Raises BlobNotFound."""
+        for candidate in (layer.descriptor, *self.database.blobs(layer.diff_id)):
+            if self.store.has(candidate):
+                return candidate
+        raise BlobNotFound(f"layer {layer.descriptor.digest} is not in the store", hint="build or pull the image again")
+
+
+def adopt_tree(path: str, place: str) -> None:
+    """Move a finished tree to its place; one that is there already is as good, and stays."""
+    try:
+        os.rename(path, place)
+    except OSError:
+        if not os.path.isdir(place):
+            raise
+
+
+def remove(path: str) -> None:
+    """Remove a folder and all in it; overlay's work directory has no permission bits, which only hinders ordinary users."""
+
+    def unlock(function: object, name: str, _: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(name), 0o700)
+            os.chmod(name, 0o700)
+            shutil.rmtree(name, ignore_errors=True) if os.path.isdir(name) else os.unlink(name)
+
+    shutil.rmtree(path, onerror=unlock)

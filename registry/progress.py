@@ -1,0 +1,30 @@
+"""What a transfer tells while it goes on: one value for each piece of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal["pull", "push", "mounted", "exists"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """How far one blob is: `done` of `total` bytes. `name` is its digest.
+
+    `exists`: it was where it should go already; `mounted`: the registry took it over from another repository.
+    """
+
+    action: Action
+    name: str
+    done: int
+    total: int
+
+
+Listener = Callable[[Transferred], None]
+"""Called from the threads of a transfer, several at once."""
+
+
+def silence(event: Transferred) -> None:
+    """The listener that does nothing."""

@@ -1,0 +1,31 @@
+"""How often, and after what pause, a request is made again. The clock and chance are arguments."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+RETRIED_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Attempts in all, and the pauses between them: doubling from the first to the longest, each a random part of it.
+
+    The randomness keeps many clients from coming back at the same moment. Times in seconds.
+    """
+
+    attempts: int = 5
+    first_seconds: float = 0.5
+    longest_seconds: float = 10.0
+    connect_seconds: float = 15.0
+    answer_seconds: float = 60.0
+    pause: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
+
+    def wait(self, attempt: int, at_least: float = 0.0) -> None:
+        """Pause after the given attempt, counted from 1; a server's Retry-After is `at_least`, within reason."""
+        ceiling = min(self.longest_seconds, self.first_seconds * 2 ** (attempt - 1))
+        self.pause(max(ceiling * (0.5 + self.chance() / 2), min(at_least, 6 * self.longest_seconds)))

@@ -1,0 +1,69 @@
+"""The format of cache keys is a promise to every store there is: a change has to be meant."""
+
+from dataclasses import replace
+
+from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, PlannedStage, RunStep, SourceStep, WorkdirStep
+from pybuild.builder.keys import history_keys, step_keys
+from pybuild.grammar import Span
+from pybuild.registry import ImageConfig, Platform
+
+SPAN = Span(1, 1, 1, 2)
+SOURCE = SourceStep("FROM scratch", SPAN, "scratch", None)
+COPY = CopyStep("COPY a /b", SPAN, 0, "", ("a",), "/b", None, None, False, "COPY a /b")
+META = MetaStep("ENV A=1", SPAN, 1, "ENV A=1")
+RUN = RunStep("RUN x", SPAN, 2, ("/bin/sh", "-c", "x"), (("A", "1"), ("PATH", "/bin")), (), "/", "", "RUN /bin/sh -c x")
+WORKDIR = WorkdirStep("WORKDIR /w", SPAN, 3, "/w", "WORKDIR /w")
+PLATFORM = Platform("linux", "amd64")
+
+
+def graph(*steps):
+    return BuildGraph(tuple(steps), (PlannedStage("0", len(steps) - 1, ImageConfig(PLATFORM)),))
+
+
+def keys(*steps, content="content", timestamp=None):
+    return step_keys(graph(*steps), lambda step: content, timestamp=timestamp)
+
+
+def test_keys_are_golden():
+    assert [key[:16] for key in keys(SOURCE, COPY, META, RUN, WORKDIR)] == GOLDEN
+
+
+GOLDEN: list[str] = ["?"]
+
+
+def test_a_step_that_changes_no_file_has_the_key_below():
+    found = keys(SOURCE, COPY, META)
+    assert found[2] == found[1]
+
+
+def test_content_changes_the_key_of_a_copy_and_of_what_stands_on_it():
+    first, second = keys(SOURCE, COPY, META, RUN), keys(SOURCE, COPY, META, RUN, content="other")
+    assert first[0] == second[0]
+    assert not set(first[1:]) & set(second[1:])
+
+
+def test_order_of_the_environment_does_not_count_and_proxies_do_not():
+    turned = replace(RUN, env=tuple(reversed(RUN.env)), proxies=(("HTTP_PROXY", "http://x"),))
+    assert keys(SOURCE, COPY, META, RUN) == keys(SOURCE, COPY, META, turned)
+
+
+def test_each_part_of_a_step_counts():
+    plain = keys(SOURCE, COPY, META, RUN)[3]
+    changes = ({"argv": ("y",)}, {"env": (("A", "2"),)}, {"cwd": "/x"}, {"user": "1"}, {"network": "none"})
+    others = {keys(SOURCE, COPY, META, replace(RUN, **change))[3] for change in changes}
+    assert len(others | {plain}) == len(changes) + 1
+    plain = keys(SOURCE, COPY)[1]
+    changes = ({"sources": ("b",)}, {"destination": "/c"}, {"owner": "1"}, {"mode": 0o600}, {"unpack": True})
+    others = {keys(SOURCE, replace(COPY, **change))[1] for change in changes}
+    assert len(others | {plain}) == len(changes) + 1
+
+
+def test_a_timestamp_is_part_of_every_key():
+    assert not set(keys(SOURCE, COPY)) & set(keys(SOURCE, COPY, timestamp=0))
+
+
+def test_history_keys_count_instructions_that_change_no_file():
+    one, two = graph(SOURCE, COPY, META), graph(SOURCE, COPY, replace(META, created_by="ENV A=2"))
+    file_keys = keys(SOURCE, COPY, META)
+    assert history_keys(one, file_keys)[:2] == history_keys(two, file_keys)[:2]
+    assert history_keys(one, file_keys)[2] != history_keys(two, file_keys)[2]
