@@ -12,7 +12,8 @@
     │   └── AmbiguousName        an abbreviated image ID that fits several images
     ├── DigestMismatch           bytes that are not what their digest or size says
     └── TransferError            a registry, carries its URL
-        ├── Unreachable          no answer: refused, timed out, broken off, TLS
+        ├── Unreachable          no answer: refused, timed out, TLS
+        │   └── BrokenOff        an answer that ended in the middle
         ├── AuthenticationFailed 401 or 403
         ├── NotInRegistry        404
         └── UnexpectedAnswer     any other status, or an answer that makes no sense
@@ -97,7 +98,11 @@ class TransferError(RegistryError):
 
 
 class Unreachable(TransferError):
-    """The registry did not answer, or broke off in the middle."""
+    """The registry did not answer."""
+
+
+class BrokenOff(Unreachable):
+    """The registry's answer ended in the middle."""
 
 
 class AuthenticationFailed(TransferError):
