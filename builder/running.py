@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from pybuild.builder.accounts import resolve_user
 from pybuild.builder.errors import StepFailed
 from pybuild.builder.graph import RunStep
+from pybuild.builder.sandbox.folders import clear, make_overlay, provide_files
 from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command, Overlay
+from pybuild.builder.sandbox.spec import Command, sandbox_mounts
 from pybuild.builder.snapshots import Snapshots
 from pybuild.builder.workspace import Workspace, adopt_tree
 
@@ -56,12 +56,10 @@ class Runner:
             output(stream, content)
 
         with self._workspace.scratch() as scratch:
-            lower = snapshots.trees(step.parent)
-            for name in ("upper", "work", "empty"):
-                os.mkdir(f"{scratch}/{name}", 0o755)
-            overlay = Overlay(lower or (f"{scratch}/empty",), f"{scratch}/upper", f"{scratch}/work")
-            env = dict(step.proxies) | dict(step.env)
-            env.setdefault("HOME", account.home)
+            overlay = make_overlay(scratch, snapshots.trees(step.parent))
+            provide_files(scratch, _HOSTNAME, step.network)
+            mounts, missing = sandbox_mounts(snapshots.view(step.parent).lookup, scratch)
+            env = {"HOME": account.home} | dict(step.proxies) | dict(step.env)
             command = Command(
                 argv=step.argv,
                 env=tuple(env.items()),
@@ -70,11 +68,14 @@ class Runner:
                 rootfs=overlay,
                 network=step.network,
                 hostname=_HOSTNAME,
+                mounts=mounts,
+                missing=missing,
             )
             code = self._server.run(command, output=listen)
             if code != 0:
                 raise _failed(step, code, bytes(tail).decode("utf-8", "replace"))
-            adopt_tree(f"{scratch}/upper", place)
+            clear(overlay.upper, missing)
+            adopt_tree(overlay.upper, place)
 
 
 def _failed(step: RunStep, code: int, output: str) -> StepFailed:

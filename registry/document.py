@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
 from pybuild.registry.errors import InvalidDocument
@@ -23,7 +23,18 @@ def load(content: bytes, where: str) -> Json:
     return cast(Json, document)
 
 
-def dump(document: Mapping[str, object]) -> bytes:
+def load_list(content: bytes, where: str) -> list[object]:
+    """The JSON array in `content`. Raises InvalidDocument when it is anything else."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: not JSON: {error}") from error
+    if not isinstance(document, list):
+        raise InvalidDocument(f"{where}: not a JSON array")
+    return document
+
+
+def dump(document: Mapping[str, object] | Sequence[object]) -> bytes:
     """The one spelling that pybuild writes: no blanks, keys in the order given."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
 

@@ -1,0 +1,165 @@
+"""What happens in the fork before the command is there: mounts, the new root, privileges given up. Runs as pid 1.
+
+Everything that comes from the image is looked at only after the root has been changed, or by names that were settled
+before; the command itself starts last.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+
+from pybuild.builder.sandbox import kernel
+from pybuild.builder.sandbox.spec import CAPABILITIES, DEVICES, LINKS, MASKED, READ_ONLY, Command, Overlay
+
+NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+_LAST_CAPABILITY = 63
+_PAGE = 4000
+_OVERLAY_OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
+
+
+def unshare_namespaces(network: str) -> None:
+    """Leave the host's namespaces; children are then in a new pid namespace."""
+    kernel.unshare(NAMESPACES | (kernel.CLONE_NEWNET if network == "none" else 0))
+    try:
+        kernel.unshare(kernel.CLONE_NEWCGROUP)
+    except OSError:
+        # A kernel without cgroups has nothing to hide.
+        pass
+
+
+def enter(command: Command) -> None:
+    """Make the sandbox and go into it. Raises OSError, saying what could not be done."""
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    _mount_root(command.rootfs)
+    root = command.rootfs.mountpoint
+    _make_mount_points(command, root)
+    for mount in command.mounts:
+        target = f"{root}/{mount.target}"
+        if mount.kind == "bind":
+            kernel.mount(mount.source, target, None, mount.flags)
+        else:
+            kernel.mount(mount.source, target, mount.kind, mount.flags, mount.data)
+        if mount.target == "dev":
+            _fill_dev(target)
+    _protect(root)
+    os.chdir(root)
+    # Both at one place: the old root lies on top of the new one, and is detached from there.
+    kernel.pivot_root(".", ".")
+    kernel.unmount(".")
+    os.chdir("/")
+    kernel.set_hostname(command.hostname)
+    if command.network == "none":
+        _raise_loopback()
+
+
+def _mount_root(overlay: Overlay) -> None:
+    layers = (*(("lowerdir+", path) for path in overlay.lower), ("upperdir", overlay.upper), ("workdir", overlay.work))
+    try:
+        kernel.mount_overlay((*layers, *_OVERLAY_OPTIONS), overlay.mountpoint)
+    except OSError:
+        _mount_root_old(overlay)
+
+
+def _mount_root_old(overlay: Overlay) -> None:
+    """By mount(2), whose options fit one page: names are made short by starting from the folder that they share."""
+    folder = os.path.commonpath((*overlay.lower, overlay.upper, overlay.work))
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        lower = ":".join(_escaped(os.path.relpath(path, folder)) for path in overlay.lower)
+        options = f"lowerdir={lower},upperdir={_escaped(os.path.relpath(overlay.upper, folder))},"
+        options += f"workdir={_escaped(os.path.relpath(overlay.work, folder))},"
+        options += ",".join(f"{key}={value}" for key, value in _OVERLAY_OPTIONS)
+        if len(options) > _PAGE:
+            raise OSError(7, f"an image of {len(overlay.lower)} layers needs Linux 6.8 or newer")
+        kernel.mount("overlay", overlay.mountpoint, "overlay", 0, options)
+    finally:
+        os.chdir(before)
+
+
+def _escaped(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+def _make_mount_points(command: Command, root: str) -> None:
+    times = {}
+    for path, is_directory in command.missing:
+        place = f"{root}/{path}"
+        parent = os.path.dirname(place)
+        if parent not in times:
+            status = os.stat(parent)
+            times[parent] = (status.st_atime_ns, status.st_mtime_ns)
+        if is_directory:
+            os.mkdir(place, 0o755)
+        else:
+            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    # A mount point is not the command's doing: it must not show in its parent's time either.
+    for parent, time in times.items():
+        os.utime(parent, ns=time)
+
+
+def _fill_dev(dev: str) -> None:
+    for name, (major, minor) in DEVICES.items():
+        os.mknod(f"{dev}/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        os.chmod(f"{dev}/{name}", 0o666)
+    for name, target in LINKS.items():
+        os.symlink(target, f"{dev}/{name}")
+    for name in ("pts", "shm", "mqueue"):
+        os.mkdir(f"{dev}/{name}", 0o755)
+
+
+def _protect(root: str) -> None:
+    for path in READ_ONLY:
+        place = f"{root}/{path}"
+        if os.path.lexists(place):
+            kernel.mount(place, place, None, kernel.MS_BIND | kernel.MS_REC)
+            kernel.mount(None, place, None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
+    for path in MASKED:
+        place = f"{root}/{path}"
+        if os.path.isdir(place):
+            kernel.mount("tmpfs", place, "tmpfs", kernel.MS_RDONLY, "size=0k")
+        elif os.path.lexists(place):
+            kernel.mount("/dev/null", place, None, kernel.MS_BIND)
+
+
+def _raise_loopback() -> None:
+    import fcntl
+    import socket
+    import struct
+
+    request = struct.pack("16sh22x", b"lo", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        fcntl.ioctl(channel, 0x8914, request)
+
+
+def give_up(command: Command) -> None:
+    """Drop capabilities, take the account's ids, and put signals and descriptors as a new program expects them."""
+    for capability in range(_LAST_CAPABILITY + 1):
+        if capability not in CAPABILITIES and not kernel.drop_from_bounding_set(capability):
+            break
+    account = command.account
+    os.setgroups(sorted({account.gid, *account.groups}))
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+    # A change of ids forgets it.
+    kernel.die_with_parent(signal.SIGKILL)
+    os.umask(0o022)
+    os.setsid()
+    for number in signal.valid_signals():
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def execute(command: Command) -> int:
+    """Become the command. Returns only when that fails: 127 when it is not there, 126 when it is no program."""
+    environment = dict(command.env)
+    name = command.argv[0]
+    try:
+        os.execvpe(name, list(command.argv), environment)
+    except OSError as error:
+        found = isinstance(error, FileNotFoundError | NotADirectoryError)
+        os.write(2, f"{name}: {'not found in the image' if found else error.strerror}\n".encode(errors="surrogateescape"))
+        return 127 if found else 126
