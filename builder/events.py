@@ -55,7 +55,12 @@ class Finished:
     seconds: float
 
 
-Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed and work goes on: a screen may want to draw its clocks anew."""
+
+
+Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished | Tick
 
 
 class Progress(Protocol):

@@ -20,7 +20,7 @@ from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context
 from pybuild.builder.database import StepRecord
 from pybuild.builder.errors import BuildError, Interrupted
-from pybuild.builder.events import Notice, Progress, StepFinished, StepOutput
+from pybuild.builder.events import Notice, Progress, StepFinished, StepOutput, Tick
 from pybuild.builder.files import Blobs, copy_entries, directory_entries
 from pybuild.builder.graph import BuildGraph, CopyStep, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.layers.compression import Compression
@@ -158,6 +158,7 @@ class Executor:
                     del waiting[number]
                     futures[pool.submit(self._make, number, taken.was_busy)] = (number, True)
                 done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                self._progress.emit(Tick())
                 if not futures:
                     time.sleep(_POLL_SECONDS)
                 for future in done:

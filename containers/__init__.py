@@ -1,1 +1,1 @@
-"""TODO"""
+"""An image running: on the builder's sandbox, over the image's trees."""

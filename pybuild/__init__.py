@@ -1,1 +1,46 @@
-"""TODO"""
+"""pybuild builds container images from Dockerfiles; this is its Python API, and the command line uses the same calls.
+
+    import pybuild
+
+    result = pybuild.build(".", tags=["cncamp/httpserver:v1.0"])
+    pybuild.push("cncamp/httpserver:v1.0")
+
+Every function takes `root`, the folder of the store; None is $PYBUILD_ROOT, or the default place. Errors are
+`BuildError`, `DockerfileError` and `RegistryError`; each has `message`, `hint` and `exit_code`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pybuild.api import build, history, images, inspect, load, pull, push, remove, run, save, tag
+    from pybuild.builder.errors import BuildError
+    from pybuild.builder.request import BuildResult, Output
+    from pybuild.grammar.errors import DockerfileError
+    from pybuild.registry.errors import RegistryError
+
+__version__ = "0.1.0"
+__all__ = [
+    "BuildError", "BuildResult", "DockerfileError", "Output", "RegistryError", "build", "history", "images", "inspect",
+    "load", "pull", "push", "remove", "run", "save", "tag",
+]
+
+# Where each public name lives: imported when it is first asked for, since start-up time counts.
+_PLACES = {
+    "BuildError": "pybuild.builder.errors",
+    "BuildResult": "pybuild.builder.request",
+    "DockerfileError": "pybuild.grammar.errors",
+    "Output": "pybuild.builder.request",
+    "RegistryError": "pybuild.registry.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'pybuild' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_PLACES.get(name, "pybuild.api")), name)
+    globals()[name] = value
+    return value

@@ -1,305 +1,380 @@
-"""One registry over HTTP: requests with authentication, retries and errors that say what to do. The only user of requests.
+"""HTTP to one registry: connections, authentication, redirects, retries. The only module that imports requests.
 
-Source: distribution-spec; distribution's token authentication; RFC 9110.
+Knows nothing of manifests and blobs. Sends credentials to nobody but the registry and its token server, does not follow
+https to http, reads no .netrc. Source: distribution-spec; RFC 9110.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import random
-import re
 import threading
-import time
-from collections.abc import Callable, Mapping
-from typing import BinaryIO
-from urllib.parse import urlencode, urljoin, urlsplit
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, Self
+from urllib.parse import urljoin, urlsplit
 
 import requests
-import requests.adapters
 import urllib3
+from requests.adapters import HTTPAdapter
 
-from pybuild.registry.credentials import Credentials, find_credentials
-from pybuild.registry.errors import AuthenticationFailed, NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
-from pybuild.registry.reference import HUB
+from pybuild.registry import answers
+from pybuild.registry.answers import Answer
+from pybuild.registry.authorization import Authorization, Scopes, TokenRequest
+from pybuild.registry.credentials import find
+from pybuild.registry.endpoint import endpoints, is_local
+from pybuild.registry.errors import BrokenOff, UnexpectedAnswer, Unreachable
+from pybuild.registry.retries import RETRIED_STATUSES, Patience
 
-_HUB_HOST = "registry-1.docker.io"
-_CONNECT_SECONDS = 10
-_SILENCE_SECONDS = 60
-_TRIES = 5
-_FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 20.0
-_LARGEST_DOCUMENT = 8 << 20
-_RETRIED = (408, 429, 500, 502, 503, 504)
-_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError)
+Body = BinaryIO | bytes | None
 
-Response = requests.Response
-Sleep = Callable[[float], None]
+_BLOCK = 1 << 18
+_LONGEST_TEXT = 16 << 20
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
+_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
+_HOPELESS = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+# The system's certificates before those that come with Python: a company's own are there.
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+_CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
-def is_local(registry: str) -> bool:
-    """Whether a registry is on this machine, and so spoken to without TLS: localhost, 127.0.0.0/8, [::1]."""
-    host = registry.rpartition(":")[0] if re.search(r":\d+$", registry) else registry
-    return host == "localhost" or host.endswith(".localhost") or host == "[::1]" or bool(re.match(r"127(\.\d{1,3}){3}$", host))
+class _Adapter(HTTPAdapter):
+    """Sends bodies in larger blocks than 16 KiB."""
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **rest: object) -> None:
+        super().init_poolmanager(connections, maxsize, block, blocksize=_BLOCK, **rest)
+
+
+class Stream:
+    """The body of an answer that is still coming in."""
+
+    def __init__(self, response: requests.Response, subject: str) -> None:
+        self._response = response
+        self._subject = subject
+        self.url = response.url
+        self.status = response.status_code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's headers; names in any case."""
+        return self._response.headers
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, none at the end. Raises BrokenOff when the connection breaks or the body is cut short."""
+        try:
+            content: bytes = self._response.raw.read(size, decode_content=False)
+        except _BROKEN as error:
+            raise BrokenOff(
+                f"{self._subject}: the connection to {_host(self.url)} broke: {_reason(error)}", url=self.url, hint="try again"
+            ) from error
+        return content
 
 
 class Client:
-    """A connection pool to one registry. Safe for several threads."""
+    """One registry. A context manager; safe for threads."""
 
     def __init__(
         self,
         registry: str,
         *,
+        path: str = "",
         insecure: bool = False,
-        credentials: Credentials | None = None,
+        patience: Patience | None = None,
         environ: Mapping[str, str] | None = None,
-        sleep: Sleep = time.sleep,
+        connections: int = 8,
     ) -> None:
         self.registry = registry
-        host = _HUB_HOST if registry == HUB else registry
-        self._base = f"{'http' if is_local(registry) else 'https'}://{host}"
-        self._can_fall_back = insecure and not is_local(registry)
+        self.patience = patience or Patience()
+        self._insecure = insecure
+        self._environ = os.environ if environ is None else environ
+        self._credentials = find(registry, path=path, environ=self._environ)
+        self._authorization = Authorization(self._credentials, insecure=insecure, ask=self._ask)
+        self._places = endpoints(registry, insecure=insecure)
+        self._place: str | None = self._places[0] if len(self._places) == 1 else None
+        self._choosing = threading.Lock()
+        self._has_answered = False
         self._session = requests.Session()
-        self._session.headers.update({"User-Agent": "pybuild", "Accept-Encoding": "identity"})
-        adapter = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=16)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
-        # Proxies count; .netrc does not: it would take the place of docker's credentials.
         self._session.trust_env = False
-        self._proxies = requests.utils.get_environ_proxies(self._base) if not is_local(registry) else {}
-        environment = os.environ if environ is None else environ
-        self._verify: bool | str = not insecure
-        if not insecure:
-            self._verify = environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or True
-        self._credentials = credentials or find_credentials(registry, environment)
-        self._authorizations: dict[str, str] = {}
-        self._mutex = threading.Lock()
-        self._sleep = sleep
+        self._session.headers.update({"User-Agent": "pybuild", "Accept-Encoding": "identity"})
+        if insecure:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(pool_maxsize=connections))
 
-    def url(self, path: str) -> str:
-        """A path under /v2/ as a whole URL; a URL stays, a relative one is meant from the registry."""
-        if path.startswith(("http://", "https://")):
-            return path
-        return urljoin(self._base, path if path.startswith("/") else f"/v2/{path}")
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def request(
         self,
         method: str,
-        path: str,
+        target: str,
         *,
-        scope: str,
-        expect: tuple[int, ...],
+        subject: str,
+        scopes: Scopes,
+        accept: tuple[int, ...],
         headers: Mapping[str, str] | None = None,
-        body: Callable[[], bytes | BinaryIO] | None = None,
-        stream: bool = False,
-        tries: int = _TRIES,
-    ) -> Response:
-        """Send a request until it is answered with one of `expect`. `body` is called anew for each try.
+        body: Body = None,
+        attempts: int | None = None,
+    ) -> Answer:
+        """Make a request and read the whole answer, whose status is one of `accept`.
 
-        `scope` is what a token has to allow, such as `repository:library/ubuntu:pull`. Raises TransferError.
+        `target` is a path under the registry, or a URL that it gave; `subject` names the matter in errors. A body that is
+        a file is rewound for each attempt. Raises TransferError.
         """
-        pause = _FIRST_PAUSE_SECONDS
-        for left in reversed(range(tries)):
-            url = self.url(path)
+        most = attempts or self.patience.attempts
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                response = self._authorized(method, url, scope, headers, body, stream)
-            except _BROKEN as error:
-                if self._fall_back(error):
-                    continue
-                if left and not isinstance(error, requests.exceptions.SSLError):
-                    self._sleep(_jittered(pause))
-                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                    continue
-                raise self._unreachable(error, url) from error
-            if response.status_code in expect:
-                return response
-            if left and response.status_code in _RETRIED:
-                wait = _retry_after(response)
-                response.close()
-                self._sleep(min(wait, _LONGEST_PAUSE_SECONDS) if wait is not None else _jittered(pause))
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                continue
-            with response:
-                raise failure(response, self.registry)
-        raise AssertionError("a last try either answers or raises")
+                with self.stream(
+                    method, target, subject=subject, scopes=scopes, accept=accept, headers=headers, body=body, attempts=attempts
+                ) as stream:
+                    lowered = {name.lower(): value for name, value in stream.headers.items()}
+                    return Answer(stream.url, stream.status, lowered, _read_text(stream))
+            except BrokenOff:
+                if attempt >= most:
+                    raise
+            self.patience.wait(attempt)
 
-    def document(self, path: str, *, scope: str, accept: tuple[str, ...]) -> tuple[bytes, str, str | None]:
-        """A small document: its bytes, its media type, and the digest that the registry gives it. Raises TransferError."""
-        response = self.request("GET", path, scope=scope, expect=(200,), headers={"Accept": ", ".join(accept)}, stream=True)
-        with response:
-            content = self.read_all(response)
-        kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        return content, kind, response.headers.get("Docker-Content-Digest")
-
-    def read_all(self, response: Response) -> bytes:
-        """A document's bytes, up to 8 MiB. Raises UnexpectedAnswer."""
-        parts, size = [], 0
-        while content := self.read(response, 1 << 16):
-            parts.append(content)
-            size += len(content)
-            if size > _LARGEST_DOCUMENT:
-                raise UnexpectedAnswer(
-                    f"{self.registry}: a document of more than 8 MiB", url=_shown(response.url), status=response.status_code
-                )
-        return b"".join(parts)
-
-    def read(self, response: Response, size: int) -> bytes:
-        """The next bytes of a streamed answer. Raises Unreachable when it breaks off."""
-        try:
-            return bytes(response.raw.read(size))
-        except (*_BROKEN, OSError) as error:
-            raise self._unreachable(error, response.url) from error
-
-    def _authorized(
+    @contextlib.contextmanager
+    def stream(
         self,
         method: str,
-        url: str,
-        scope: str,
-        headers: Mapping[str, str] | None,
-        body: Callable[[], bytes | BinaryIO] | None,
-        stream: bool,
-    ) -> Response:
-        for has_asked in (False, True):
-            sent = dict(headers or {})
-            if urlsplit(url).netloc == urlsplit(self._base).netloc and (authorization := self._authorizations.get(scope)):
-                sent["Authorization"] = authorization
-            response = self._send(method, url, sent, body() if body else None, stream)
-            if response.status_code != 401 or has_asked:
-                return response
-            challenge = response.headers.get("WWW-Authenticate", "")
-            response.close()
-            with self._mutex:
-                if sent.get("Authorization") == self._authorizations.get(scope):
-                    self._authorizations[scope] = self._authorize(challenge, scope, url)
-        return response
+        target: str,
+        *,
+        subject: str,
+        scopes: Scopes,
+        accept: tuple[int, ...],
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+        attempts: int | None = None,
+    ) -> Iterator[Stream]:
+        """The same, with the answer's body still to be read: what breaks there is the caller's to go on with."""
+        base = self._base(subject)
+        url = urljoin(base, target)
+        self._check_encrypted(base, url, f"{subject}: {self.registry} wants content sent to {_host(url)} unencrypted")
+        response = self._persistent(method, url, dict(headers or {}), body, scopes, subject, attempts or self.patience.attempts)
+        with contextlib.closing(response):
+            stream = Stream(response, subject)
+            if response.status_code not in accept:
+                answer = Answer(response.url, response.status_code, {}, _read_some(stream))
+                raise answers.refusal(answer, subject, registry=self.registry, credentials=self._credentials)
+            yield stream
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], data: bytes | BinaryIO | None, stream: bool) -> Response:
+    def _base(self, subject: str) -> str:
+        """The place that answers; which one is found out once, where there is a choice."""
+        with self._choosing:
+            for place in self._places if self._place is None else ():
+                try:
+                    with contextlib.closing(self._send("GET", f"{place}/v2/", {}, None)) as response:
+                        # 400 is what a TLS server says to plain http.
+                        if response.status_code != 400:
+                            self._place = place
+                            break
+                except _BROKEN as error:
+                    if place == self._places[-1]:
+                        raise self._unreachable(error, self._places[0], subject) from error
+            return self._place or self._places[0]
+
+    def _check_encrypted(self, before: str, url: str, message: str) -> None:
+        if before.startswith("https:") and not url.startswith("https:") and not self._insecure:
+            raise UnexpectedAnswer(
+                message, url=url, status=307, hint="a proxy before the registry that sets no X-Forwarded-Proto? --insecure allows it"
+            )
+
+    def _persistent(
+        self, method: str, url: str, headers: dict[str, str], body: Body, scopes: Scopes, subject: str, attempts: int
+    ) -> requests.Response:
+        """The answer to a request that is made again, after a pause, as long as that may help."""
+        attempt = 0
+        while True:
+            attempt += 1
+            retry_after = 0.0
+            try:
+                response = self._authorized(method, url, headers, body, scopes)
+            except _BROKEN as error:
+                if attempt >= attempts or not self._may_recover(error):
+                    raise self._unreachable(error, url, subject) from error
+            else:
+                self._has_answered = True
+                if response.status_code not in RETRIED_STATUSES or attempt >= attempts:
+                    return response
+                retry_after = _seconds(response.headers.get("Retry-After", ""))
+                response.close()
+            self.patience.wait(attempt, retry_after)
+
+    def _authorized(self, method: str, url: str, headers: dict[str, str], body: Body, scopes: Scopes) -> requests.Response:
+        """One attempt; a 401 that names what it wants is answered with it."""
+        is_ours = self._place is not None and _origin(url) == _origin(self._place)
+        used = self._authorization.header(scopes) if is_ours else None
+        response = self._followed(method, url, headers, body, used)
+        demand = response.headers.get("WWW-Authenticate")
+        if response.status_code != 401 or not demand or not is_ours:
+            return response
+        header = self._authorization.answer(demand, scopes, url=url, used=used)
+        if header is None:
+            return response
+        response.close()
+        return self._followed(method, url, headers, body, header)
+
+    def _followed(
+        self, method: str, url: str, headers: dict[str, str], body: Body, authorization: str | None
+    ) -> requests.Response:
+        """One request and the redirects after it. The header goes to the host that it is meant for, and no further."""
+        home = _origin(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            own = {"Authorization": authorization} if authorization and _origin(url) == home else {}
+            response = self._send(method, url, headers | own, body)
+            place = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or not place or method not in ("GET", "HEAD"):
+                return response
+            response.close()
+            before, url = url, urljoin(url, place)
+            self._check_encrypted(before, url, f"{_host(before)} redirects to {_host(url)} unencrypted")
+        raise UnexpectedAnswer(f"{_host(url)}: too many redirects", url=url, status=response.status_code)
+
+    def _send(self, method: str, url: str, headers: dict[str, str], body: Body) -> requests.Response:
+        if body is not None and not isinstance(body, bytes):
+            body.seek(0)
         return self._session.request(
-            method, url, headers=headers, data=data, stream=stream, timeout=(_CONNECT_SECONDS, _SILENCE_SECONDS),
-            verify=self._verify, proxies=self._proxies, allow_redirects=method in ("GET", "HEAD"),
+            method,
+            url,
+            headers=headers,
+            data=body,
+            stream=True,
+            allow_redirects=False,
+            timeout=(self.patience.connect_seconds, self.patience.answer_seconds),
+            verify=False if self._insecure else _certificates(self._environ),
+            proxies=_proxies(url, self._environ),
         )
 
-    def _authorize(self, challenge: str, scope: str, url: str) -> str:
-        """The Authorization header that answers a challenge. Raises AuthenticationFailed."""
-        kind, _, rest = challenge.partition(" ")
-        values = {key.lower(): value for key, value in re.findall(r'([A-Za-z_]+)="([^"]*)"', rest)}
-        if kind.lower() == "basic":
-            if self._credentials is None:
-                raise AuthenticationFailed(
-                    f"{self.registry} wants a user and a password", url=_shown(url), hint=f"log in first: docker login {self.registry}"
-                )
-            return self._credentials.basic
-        if kind.lower() != "bearer" or "realm" not in values:
-            raise AuthenticationFailed(f"{self.registry} wants an unknown kind of authentication: {kind or 'none'}", url=_shown(url))
-        return f"Bearer {self._token(values, scope)}"
+    def _ask(self, request: TokenRequest) -> bytes:
+        """Fetch a token. Its own retries: the token server is another machine than the registry."""
+        subject = f"token for {self.registry}"
+        method = "GET" if request.form is None else "POST"
+        headers = {} if request.form is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        attempt = 0
+        while True:
+            attempt += 1
+            is_last = attempt >= self.patience.attempts
+            try:
+                with contextlib.closing(
+                    self._followed(method, request.url, headers, request.form, request.authorization)
+                ) as response:
+                    stream = Stream(response, subject)
+                    if response.status_code == 200:
+                        return _read_text(stream)
+                    if response.status_code not in RETRIED_STATUSES or is_last:
+                        answer = Answer(response.url, response.status_code, {}, _read_some(stream))
+                        raise answers.refusal(answer, subject, registry=_host(request.url), credentials=self._credentials)
+            except BrokenOff:
+                if is_last:
+                    raise
+            except _BROKEN as error:
+                if is_last or not self._may_recover(error):
+                    raise self._unreachable(error, request.url, subject) from error
+            self.patience.wait(attempt)
 
-    def _token(self, values: Mapping[str, str], scope: str) -> str:
-        query = {"service": values["service"]} if "service" in values else {}
-        query["scope"] = values.get("scope") or scope
-        credentials = self._credentials
-        realm = values["realm"]
-        if credentials is not None and credentials.identity_token:
-            form = {**query, "grant_type": "refresh_token", "refresh_token": credentials.identity_token, "client_id": "pybuild"}
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = self._send("POST", realm, headers, urlencode(form).encode(), False)
-        else:
-            headers = {"Authorization": credentials.basic} if credentials is not None else {}
-            separator = "&" if "?" in realm else "?"
-            response = self._send("GET", f"{realm}{separator}{urlencode(query)}", headers, None, False)
-        if response.status_code in (400, 401, 403):
-            raise AuthenticationFailed(
-                f"{self.registry} refuses these credentials" if credentials else f"{self.registry} wants credentials",
-                url=_shown(realm), hint=f"log in again: docker login {self.registry}",
-            )
-        if response.status_code != 200:
-            raise failure(response, self.registry)
-        try:
-            answer = response.json()
-            token = answer.get("token") or answer.get("access_token")
-        except (ValueError, AttributeError):
-            token = None
-        if not isinstance(token, str) or not token:
-            raise UnexpectedAnswer(f"{self.registry}: no token in the answer", url=_shown(realm), status=200)
-        return token
+    def _may_recover(self, error: Exception) -> bool:
+        """Whether it makes sense to try again: not with a bad certificate, and not where nobody has ever answered."""
+        if isinstance(error, _HOPELESS):
+            return False
+        return self._has_answered or not isinstance(_cause(error), urllib3.exceptions.NewConnectionError)
 
-    def _fall_back(self, error: Exception) -> bool:
-        """Go over to plain HTTP when the user allows it and TLS is not spoken here."""
-        if self._can_fall_back and isinstance(error, requests.exceptions.SSLError | requests.ConnectionError):
-            self._can_fall_back = False
-            self._base = self._base.replace("https://", "http://", 1)
-            return True
-        return False
-
-    def _unreachable(self, error: BaseException, url: str) -> TransferError:
+    def _unreachable(self, error: Exception, url: str, subject: str) -> Unreachable:
+        hint = "is it running, is the name right, and does the network reach it?"
         if isinstance(error, requests.exceptions.SSLError):
-            return Unreachable(
-                f"{self.registry}: TLS failed: {_reason(error)}", url=_shown(url),
-                hint="trust its certificate authority (SSL_CERT_FILE), or pass --insecure for a registry of your own",
+            is_plain = "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error)
+            hint = (
+                "it speaks plain http: use --insecure" if is_plain
+                else "set SSL_CERT_FILE to its certificate authority's file, or use --insecure"
             )
-        if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
-            return Unreachable(f"{self.registry} does not answer", url=_shown(url), hint="is the address right, and the registry up?")
-        if isinstance(error, requests.ConnectionError) and "NewConnectionError" in repr(error):
-            return Unreachable(
-                f"cannot connect to {self.registry}: {_reason(error)}", url=_shown(url), hint="is the address right, and the registry up?"
-            )
-        return Unreachable(f"{self.registry} broke off the connection: {_reason(error)}", url=_shown(url), hint="try again")
+        elif isinstance(error, requests.exceptions.ProxyError):
+            hint = "see HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment"
+        return Unreachable(f"{subject}: cannot reach {_host(url)}: {_reason(error)}", url=url, hint=hint)
 
 
-def failure(response: Response, registry: str) -> TransferError:
-    """The error for an answer that was not hoped for."""
-    status = response.status_code
-    said = _message(response)
-    url = _shown(response.url)
-    if status in (401, 403):
-        what = "refuses these credentials" if status == 401 else "does not allow this"
-        return AuthenticationFailed(f"{registry} {what}{said}", url=url, hint=f"log in first: docker login {registry}")
-    if status == 404:
-        return NotInRegistry(f"{registry} does not have {_what(url)}{said}", url=url, hint="check the name and the tag")
-    if status == 413:
-        return UnexpectedAnswer(f"{registry}: the upload is too large for it{said}", url=url, status=status,
-                                hint="raise the body size limit of the proxy in front of the registry")
-    if status == 429:
-        return UnexpectedAnswer(f"{registry}: too many requests{said}", url=url, status=status, hint="wait, or log in for a higher limit")
-    return UnexpectedAnswer(f"{registry} answered {status} {response.reason}{said}", url=url, status=status, hint="try again later")
+def _host(url: str) -> str:
+    """Host and port alone: the rest of a URL may hold a signature."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _message(response: Response) -> str:
-    try:
-        errors = response.json().get("errors") or []
-        text = errors[0].get("message") or errors[0].get("code") or ""
-    except (ValueError, AttributeError, IndexError, KeyError, TypeError, requests.RequestException):
-        return ""
-    return f": {text}" if text else ""
-
-
-def _what(url: str) -> str:
-    path = urlsplit(url).path.removeprefix("/v2/")
-    match = re.match(r"(.*)/(manifests|blobs)/(.*)", path)
-    return f"{match[1]}:{match[3]}".replace(":sha256:", "@sha256:") if match else path
-
-
-def _shown(url: str) -> str:
-    """A URL without what may be secret in it."""
+def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost thing that went wrong: requests wraps urllib3's retry error, which wraps the real one."""
+    while True:
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((part for part in reversed(error.args) if isinstance(part, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error.__context__ or error)
-    match = re.search(r"\[Errno -?\d+\] ([^'\")]+)", f"{error} {text}")
-    if match:
-        return match[1].strip()
-    match = re.search(r"certificate verify failed: ([^(\"']+)", f"{error}")
-    if match:
-        return match[1].strip()
-    return type(error).__name__
+    """What went wrong in a few words."""
+    cause = _cause(error)
+    if isinstance(cause, urllib3.exceptions.NameResolutionError):
+        return "no such host"
+    if isinstance(cause, urllib3.exceptions.IncompleteRead):
+        return f"{cause.expected} bytes are missing"
+    for system in (cause, cause.__cause__, cause.__context__):
+        if isinstance(system, OSError) and system.strerror:
+            return system.strerror.lower()
+    # A refused connection is a TimeoutError to urllib3, so this comes behind what the system says.
+    if isinstance(cause, urllib3.exceptions.TimeoutError):
+        return "timed out"
+    text = str(cause).rpartition(">: ")[2] or str(cause)
+    return text.partition(" (")[0].strip(" :") or type(cause).__name__
 
 
-def _retry_after(response: Response) -> float | None:
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else None
+def _seconds(retry_after: str) -> float:
+    """A Retry-After header in seconds; its form as a date is taken as no advice."""
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
 
 
-def _jittered(seconds: float) -> float:
-    return seconds * (0.5 + random.random())
+def _certificates(environ: Mapping[str, str]) -> str | bool:
+    for path in (*(environ[name] for name in _CA_VARIABLES if environ.get(name)), *filter(os.path.exists, _CA_FILES)):
+        return path
+    return True
 
 
+def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:
+    parts = urlsplit(url)
+    name = f"{parts.scheme}_proxy"
+    proxy = environ.get(name) or environ.get(name.upper()) or environ.get("all_proxy") or environ.get("ALL_PROXY")
+    if not proxy or is_local(parts.netloc):
+        return {}
+    excluded = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    return {} if requests.utils.should_bypass_proxies(url, excluded or None) else {parts.scheme: proxy}
+
+
+def _read_text(stream: Stream) -> bytes:
+    """All of a small body. Raises UnexpectedAnswer for one that is not small."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := stream.read(_BLOCK):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _LONGEST_TEXT:
+            raise UnexpectedAnswer(f"{_host(stream.url)}: an answer of over {_LONGEST_TEXT} bytes", url=stream.url, status=stream.status)
+    return b"".join(pieces)
+
+
+def _read_some(stream: Stream) -> bytes:
+    """The start of a refusal's body, as far as it comes."""
+    try:
+        return stream.read(1 << 16)
+    except BrokenOff:
+        return b""

@@ -1,4 +1,8 @@
-"""Who we are to a registry: docker's own configuration, and the helper programs that it names. Reads only."""
+"""Who we are to a registry: what `docker login` and `skopeo login` wrote down.
+
+Reads `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`, else `$REGISTRY_AUTH_FILE` and podman's `auth.json`:
+`auths`, `credHelpers` and `credsStore`. Never writes them. Source: docker/cli, cli/config; containers-auth.json(5).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import binascii
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pybuild.registry.document import Fields, load
@@ -15,85 +19,119 @@ from pybuild.registry.errors import InvalidDocument, RegistryError
 from pybuild.registry.reference import HUB
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
+_TOKEN_USER = "<token>"
 _HELPER_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user and a password, or an identity token in place of both. Never printed."""
+    """A user with a password, or an identity token that is exchanged for access tokens. `source` is the file."""
 
     username: str
-    password: str
-    identity_token: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Credentials({self.username!r}, ...)"
-
-    @property
-    def basic(self) -> str:
-        """The value of an Authorization header."""
-        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+    password: str = field(repr=False)
+    identity_token: str | None = field(default=None, repr=False)
+    source: str = ""
 
 
-def config_path(environ: Mapping[str, str]) -> Path:
-    """Where docker keeps its configuration: $DOCKER_CONFIG, else ~/.docker."""
-    folder = environ.get("DOCKER_CONFIG") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".docker")
-    return Path(folder, "config.json")
+def find(registry: str, *, path: str = "", environ: Mapping[str, str]) -> Credentials | None:
+    """The credentials for a registry, those of a longer `registry/path` first; None when there are none.
 
-
-def find_credentials(registry: str, environ: Mapping[str, str]) -> Credentials | None:
-    """The credentials for a registry; None to stay anonymous. Raises InvalidDocument for a damaged configuration."""
-    path = config_path(environ)
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None
-    fields = Fields(load(content, str(path)), str(path))
-    keys = _HUB_KEYS if registry == HUB else (registry, f"https://{registry}", f"http://{registry}", f"https://{registry}/v2/")
-    helpers = dict(fields.pairs("credHelpers"))
-    helper = next((helpers[key] for key in keys if key in helpers), None) or fields.text("credsStore")
-    if helper:
-        found = _from_helper(helper, keys[0])
-        if found is not None:
+    Raises InvalidDocument for a file that is not what it should be, and RegistryError when a helper fails.
+    """
+    for file in _files(environ):
+        try:
+            content = file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise RegistryError(f"cannot read {file}: {error.strerror}", hint="is the file yours?") from error
+        if content.strip() and (found := _in_file(Fields(load(content, str(file)), str(file)), str(file), registry, path)):
             return found
-    auths = fields.get("auths", dict, {})
-    for key in keys:
-        entry = auths.get(key) or auths.get(f"{key}/")
-        if entry:
-            return _from_entry(Fields(entry, f"{path}: auths: {key}"), f"{path}: auths: {key}")
     return None
+
+
+def _files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    home = Path(environ.get("HOME") or os.path.expanduser("~"))
+    files = [Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"]
+    if auth_file := environ.get("REGISTRY_AUTH_FILE"):
+        files.append(Path(auth_file))
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        files.append(Path(runtime) / "containers" / "auth.json")
+    return tuple(files)
+
+
+def _in_file(config: Fields, source: str, registry: str, path: str) -> Credentials | None:
+    keys = _keys(registry, path)
+    helpers = dict(config.pairs("credHelpers"))
+    default = config.text("credsStore")
+    auths = config.get("auths", dict, {})
+    for key in keys:
+        helper = helpers.get(key)
+        if helper and (found := _from_helper(helper, key, source)):
+            return found
+    by_key = {_plain(key): value for key, value in auths.items()}
+    for key in keys:
+        entry = auths.get(key, by_key.get(_plain(key)))
+        if isinstance(entry, dict) and (found := _from_entry(Fields(entry, f"{source}: {key}"), f"{source}: {key}")):
+            return found
+    for key in keys if default else ():
+        if found := _from_helper(str(default), key, source):
+            return found
+    return None
+
+
+def _keys(registry: str, path: str) -> tuple[str, ...]:
+    """The names that a registry's entry may have, the most exact first."""
+    parts = path.split("/") if path else []
+    longer = tuple(f"{registry}/{'/'.join(parts[:count])}" for count in range(len(parts), 0, -1))
+    return (*longer, *(_HUB_KEYS if registry == HUB else (registry, f"https://{registry}", f"http://{registry}")))
+
+
+def _plain(key: str) -> str:
+    """An old key, `https://host/v1/`, as the host alone; Hub's own keeps its form, it is listed in full."""
+    host = key.removeprefix("https://").removeprefix("http://")
+    return host.removesuffix("/").removesuffix("/v1").removesuffix("/v2")
 
 
 def _from_entry(entry: Fields, where: str) -> Credentials | None:
     token = entry.text("identitytoken")
-    encoded = entry.text("auth")
-    if encoded:
+    username, password = entry.get("username", str, ""), entry.get("password", str, "")
+    if auth := entry.text("auth"):
         try:
-            username, colon, password = base64.b64decode(encoded).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            raise InvalidDocument(f"{where}: auth is not base64", hint="log in again with docker login") from None
-        if colon:
-            return Credentials(username, password.rstrip("\0"), token)
-    if entry.text("username"):
-        return Credentials(entry.text("username") or "", entry.text("password") or "", token)
-    return Credentials("", "", token) if token else None
+            username, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise InvalidDocument(f"{where}: auth is not base64", hint="log in again") from error
+        if not colon:
+            raise InvalidDocument(f"{where}: auth is not user:password", hint="log in again")
+        password = password.rstrip("\0")
+    if not username and not token:
+        return None
+    return Credentials(username, password, token, where.partition(": ")[0])
 
 
-def _from_helper(name: str, server: str) -> Credentials | None:
+def _from_helper(helper: str, key: str, source: str) -> Credentials | None:
+    """Ask `docker-credential-HELPER get`; a helper that knows nothing says so with an error, which is no failure."""
     import subprocess
 
-    program = f"docker-credential-{name}"
+    program = f"docker-credential-{helper}"
     try:
-        done = subprocess.run([program, "get"], input=server.encode(), capture_output=True, timeout=_HELPER_SECONDS, check=False)
-    except FileNotFoundError:
-        raise RegistryError(f"the credential helper {program} is not installed", hint="install it, or change docker's config.json") from None
-    except subprocess.TimeoutExpired:
-        raise RegistryError(f"the credential helper {program} does not answer") from None
-    if done.returncode != 0:
-        return None
+        answer = subprocess.run(
+            [program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RegistryError(
+            f"{source} names the credential helper {program}, which cannot be run: {error}", hint="install it, or log in anew"
+        ) from error
+    if answer.returncode:
+        said = (answer.stdout + answer.stderr).decode(errors="replace").strip()
+        if "not found" in said.lower():
+            return None
+        raise RegistryError(f"{program} failed for {key}: {said}", hint="log in again")
     try:
-        answer = json.loads(done.stdout)
-        username, secret = str(answer["Username"]), str(answer["Secret"])
-    except (ValueError, KeyError, TypeError):
-        raise RegistryError(f"the credential helper {program} answered something else than credentials") from None
-    return Credentials("", "", secret) if username == "<token>" else Credentials(username, secret)
+        fields = Fields(json.loads(answer.stdout), program)
+    except ValueError as error:
+        raise InvalidDocument(f"{program}: its answer is not JSON") from error
+    username, secret = fields.get("Username", str, ""), fields.get("Secret", str, "")
+    if username == _TOKEN_USER:
+        return Credentials("", "", secret, program)
+    return Credentials(username, secret, None, program) if username else None

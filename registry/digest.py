@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Self
 
 from pybuild.registry.errors import InvalidDigest
 
@@ -19,7 +20,7 @@ class Digest(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> Digest:
+    def __new__(cls, text: str) -> Self:
         if not _FORM.match(text):
             raise InvalidDigest(
                 f"not a digest: {text!r}", hint="a digest is sha256: and 64 lower-case hex digits"

@@ -11,7 +11,7 @@ Action = Literal["pull", "push", "mounted", "exists"]
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """How far one blob is: `done` of `total` bytes. `name` is its digest.
+    """How far one blob is: `done` of `total` bytes. `name` is its digest, the first 12 digits.
 
     `exists`: it was where it should go already; `mounted`: the registry took it over from another repository.
     """

@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from pybuild.registry import media
+from pybuild.registry.config import ImageConfig
 from pybuild.registry.digest import Digest
 from pybuild.registry.errors import AmbiguousName, BlobNotFound, DigestMismatch, ImageNotFound, InvalidReference, StoreError
 from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_index
-from pybuild.registry.config import ImageConfig
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 
@@ -63,7 +63,7 @@ class BlobWriter:
         self._file.close()
         self._store.adopt(self._path, digest)
 
-    def __enter__(self) -> BlobWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -307,7 +307,7 @@ class VerifiedReader:
         """Close the file behind it."""
         self._stream.close()
 
-    def __enter__(self) -> VerifiedReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

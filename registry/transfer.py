@@ -1,37 +1,34 @@
-"""Whole images between the store and a registry: blobs in parallel, each byte verified, names last."""
+"""Whole images between the store and a registry: blobs in parallel, each byte checked, names last.
+
+A pull that fails leaves blobs, no name; a push that fails leaves blobs, no tag: doing it again goes on from there.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import BinaryIO, TypeVar, cast
+from typing import Self
 
-from pybuild.registry import media
+from pybuild.registry import media, parallel
 from pybuild.registry.client import Client
 from pybuild.registry.config import ImageConfig
-from pybuild.registry.digest import Digest
-from pybuild.registry.errors import BlobNotFound, DigestMismatch, NotInRegistry, UnexpectedAnswer, Unreachable
+from pybuild.registry.errors import BlobNotFound, InvalidDocument, InvalidReference, NotInRegistry
 from pybuild.registry.model import Descriptor, Index, Manifest, is_index
+from pybuild.registry.origins import origins, remember
+from pybuild.registry.parallel import Stop
 from pybuild.registry.platform import Platform
-from pybuild.registry.progress import Listener, Transferred
+from pybuild.registry.progress import Action, Listener, Transferred, silence
 from pybuild.registry.reference import Reference
+from pybuild.registry.repository import Repository
+from pybuild.registry.retries import Patience
 from pybuild.registry.store import Image, Store
 
-_BLOCK = 1 << 20
-_TRIES = 5
-_ACCEPT = (*media.MANIFESTS, *media.INDEXES)
-_T = TypeVar("_T")
+_LARGEST_CONFIG = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """An image in a registry, for one platform: nothing of its layers has been fetched."""
+    """An image in a registry, for one platform; of its layers nothing was fetched. `raw_config` is the config's bytes."""
 
     descriptor: Descriptor
     manifest: Manifest
@@ -39,37 +36,15 @@ class Resolved:
     raw_config: bytes
 
 
-def _silent(_: Transferred) -> None:
-    pass
+def resolve(
+    reference: Reference, *, platform: Platform | None = None, insecure: bool = False, patience: Patience | None = None
+) -> Resolved:
+    """What a name means for a platform (this machine's): its manifest and config.
 
-
-def resolve(reference: Reference, *, platform: Platform | None = None, insecure: bool = False) -> Resolved:
-    """What a name means for a platform (this machine's): manifest and config. Raises TransferError, PlatformNotFound."""
-    return _resolve(Client(reference.registry, insecure=insecure), reference, platform or Platform.here())
-
-
-def _resolve(client: Client, reference: Reference, platform: Platform) -> Resolved:
-    content, kind = _manifest(client, reference, str(reference.digest or reference.tag))
-    where = reference.familiar
-    descriptor = Descriptor.of(content, kind)
-    if is_index(content, kind, where):
-        chosen = Index.parse(content, kind, where).select(platform, where)
-        content, kind = _manifest(client, reference, chosen.digest)
-        descriptor = replace(chosen, size=len(content), annotations=())
-    manifest = Manifest.parse(content, kind, where)
-    descriptor = replace(descriptor, media_type=manifest.media_type)
-    raw = b"".join(_blob(client, reference, manifest.config))
-    config = ImageConfig.parse(raw, f"{where}: config")
-    return Resolved(descriptor, manifest, config, raw)
-
-
-def _manifest(client: Client, reference: Reference, name: str) -> tuple[bytes, str]:
-    content, kind, said = client.document(f"{reference.path}/manifests/{name}", scope=_pull_scope(reference), accept=_ACCEPT)
-    actual = Digest.of(content)
-    for expected in (name if name.startswith("sha256:") else None, said):
-        if expected and expected.startswith("sha256:") and expected != actual:
-            raise DigestMismatch(expected=expected, actual=actual, where=f"{reference.familiar}: manifest")
-    return content, kind
+    Raises TransferError, PlatformNotFound, InvalidDocument and DigestMismatch.
+    """
+    with Client(reference.registry, path=reference.path, insecure=insecure, patience=patience) as client:
+        return _resolve(Repository(client, reference.path), reference, platform or Platform.here())
 
 
 def pull(
@@ -80,85 +55,23 @@ def pull(
     insecure: bool = False,
     listener: Listener | None = None,
     jobs: int = 4,
+    patience: Patience | None = None,
 ) -> Image:
-    """Fetch an image into the store and tag it. What the store has is not fetched again.
+    """Fetch an image into the store and tag it; blobs that the store has are not fetched again.
 
-    Raises TransferError, DigestMismatch, PlatformNotFound; the store then has no new name.
+    Raises TransferError, PlatformNotFound, InvalidDocument and DigestMismatch; the store then has no new name.
     """
-    client = Client(reference.registry, insecure=insecure)
-    tell = _serial(listener)
-    found = _resolve(client, reference, platform or Platform.here())
-    _parallel(jobs, [_Fetch(client, store, reference, layer, tell) for layer in dict.fromkeys(found.manifest.layers)
-                     if layer.media_type not in media.FOREIGN_LAYERS])
+    tell, stop = listener or silence, Stop()
+    with Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client:
+        repository = Repository(client, reference.path)
+        found = _resolve(repository, reference, platform or Platform.here())
+        layers = tuple({layer.digest: layer for layer in found.manifest.layers}.values())
+        parallel.run([_fetching(store, repository, layer, tell, stop) for layer in layers], stop, jobs=jobs)
     store.add(found.raw_config, found.manifest.config.media_type)
-    descriptor = store.add(found.manifest.raw, found.manifest.media_type)
-    descriptor = replace(descriptor, platform=found.config.platform)
-    store.tag(descriptor, reference)
-    _remember_origins(store, reference, found.manifest.layers)
-    return Image(descriptor, found.manifest, found.config)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetch:
-    """One blob out of the registry into the store."""
-
-    client: Client
-    store: Store
-    reference: Reference
-    blob: Descriptor
-    tell: Listener
-
-    def __call__(self) -> None:
-        name = self.blob.digest.short
-        if self.store.has(self.blob):
-            self.tell(Transferred("exists", name, self.blob.size, self.blob.size))
-            return
-        with self.store.writer() as writer:
-            digest = hashlib.sha256()
-            for content in _blob(self.client, self.reference, self.blob):
-                digest.update(content)
-                writer.write(content)
-                self.tell(Transferred("pull", name, writer.size, self.blob.size))
-            writer.commit(Digest.from_hex(digest.hexdigest()))
-
-
-def _blob(client: Client, reference: Reference, blob: Descriptor) -> Iterator[bytes]:
-    """The bytes of a blob, going on where a connection broke off. Raises DigestMismatch behind the last of them."""
-    digest = hashlib.sha256()
-    size = 0
-    path = f"{reference.path}/blobs/{blob.digest}"
-    for left in reversed(range(_TRIES)):
-        headers = {"Range": f"bytes={size}-"} if size else {}
-        response = client.request("GET", path, scope=_pull_scope(reference), expect=(200, 206), headers=headers, stream=True)
-        with response:
-            skipped = size if response.status_code == 200 else 0
-            try:
-                while content := client.read(response, _BLOCK):
-                    if skipped:
-                        dropped = min(skipped, len(content))
-                        skipped -= dropped
-                        content = content[dropped:]
-                    if size + len(content) > blob.size:
-                        raise DigestMismatch(
-                            expected=f"{blob.size} bytes", actual="more", where=f"{reference.familiar}: {blob.digest}"
-                        )
-                    digest.update(content)
-                    size += len(content)
-                    if content:
-                        yield content
-            except Unreachable:
-                if not left:
-                    raise
-                continue
-        if size >= blob.size:
-            break
-        if not left:
-            raise Unreachable(
-                f"{reference.registry} broke off after {size} of {blob.size} bytes", url=client.url(path), hint="try again"
-            )
-    actual = "sha256:" + digest.hexdigest()
-    if size != blob.size or actual != blob.digest:
-        raise DigestMismatch(expected=blob.digest, actual=actual, where=f"{reference.familiar}: blob")
+    store.add(found.manifest.raw, found.manifest.media_type)
+    store.tag(found.descriptor, reference)
+    remember(store, reference.repository, (layer.digest for layer in layers))
+    return Image(found.descriptor, found.manifest, found.config)
 
 
 def push(
@@ -169,189 +82,112 @@ def push(
     insecure: bool = False,
     listener: Listener | None = None,
     jobs: int = 4,
+    patience: Patience | None = None,
 ) -> Descriptor:
-    """Put an image into a registry under a name, blobs first; the manifest's descriptor. Raises TransferError, BlobNotFound."""
-    client = Client(reference.registry, insecure=insecure)
-    tell = _serial(listener)
-    layers = [layer for layer in dict.fromkeys(image.manifest.layers) if layer.media_type not in media.FOREIGN_LAYERS]
-    origins = _origins(store)
-    _parallel(jobs, [_Put(client, store, reference, blob, tell, tuple(origins.get(blob.digest, ()))) for blob in
-                     (*layers, image.manifest.config)])
+    """Put an image into a registry under a name, and return its manifest's descriptor. What is there is not sent again.
+
+    Raises TransferError, BlobNotFound, DigestMismatch, and InvalidReference for a name by another digest.
+    """
     manifest = image.manifest
-    response = client.request(
-        "PUT", f"{reference.path}/manifests/{reference.tag or reference.digest}", scope=_push_scope(reference), expect=(201, 200),
-        headers={"Content-Type": manifest.media_type}, body=lambda: manifest.raw,
-    )
-    digest = manifest.descriptor.digest
-    said = response.headers.get("Docker-Content-Digest")
-    if said and said != digest:
-        raise DigestMismatch(expected=digest, actual=said, where=f"{reference.familiar}: the registry's answer")
-    _remember_origins(store, reference, manifest.layers)
-    return manifest.descriptor
+    descriptor = manifest.descriptor
+    if reference.digest and reference.digest != descriptor.digest:
+        raise InvalidReference(f"cannot push {descriptor.digest} as {reference.familiar}", hint="push to a tag")
+    blobs = tuple({blob.digest: blob for blob in manifest.blobs}.values())
+    for blob in blobs:
+        if not store.has(blob) and blob.media_type not in media.FOREIGN_LAYERS:
+            raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
+    tell, stop = listener or silence, Stop()
+    with Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client:
+        repository = Repository(client, reference.path, ("pull", "push"))
+        sent = [blob for blob in blobs if store.has(blob)]
+        parallel.run([_sending(store, repository, blob, tell, stop) for blob in sent], stop, jobs=jobs)
+        repository.put_manifest(manifest, str(reference.tag or descriptor.digest))
+    remember(store, reference.repository, (blob.digest for blob in sent))
+    return descriptor
 
 
-@dataclass(frozen=True, slots=True)
-class _Put:
-    """One blob out of the store into the registry."""
-
-    client: Client
-    store: Store
-    reference: Reference
-    blob: Descriptor
-    tell: Listener
-    origins: tuple[str, ...]
-
-    def __call__(self) -> None:
-        scope, digest, size = _push_scope(self.reference), self.blob.digest, self.blob.size
-        path = f"{self.reference.path}/blobs"
-        response = self.client.request("HEAD", f"{path}/{digest}", scope=scope, expect=(200, 404))
-        if response.status_code == 200:
-            length = response.headers.get("Content-Length")
-            if length is not None and length.isdigit() and int(length) not in (size, 0):
-                raise DigestMismatch(expected=f"{size} bytes", actual=length, where=f"{self.reference.registry}: blob {digest}")
-            self.tell(Transferred("exists", digest.short, size, size))
+def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listener: Listener = silence, stop: Stop | None = None) -> None:
+    """Make sure that a repository has a blob: there already, mounted from another repository, or sent."""
+    if repository.has(blob):
+        listener(Transferred("exists", blob.digest.short, blob.size, blob.size))
+        return
+    for origin in origins(store, blob.digest, repository.client.registry)[:2]:
+        if origin != repository.path and repository.mount(blob, origin):
+            listener(Transferred("mounted", blob.digest.short, blob.size, blob.size))
             return
-        if not self.store.has(self.blob):
-            raise BlobNotFound(f"blob {digest} is not in the store", hint="build or pull the image again")
-        location = self._begin(path, scope)
-        if location is not None:
-            self._upload(location, path, scope)
+    with _Sending(store.path(blob.digest), blob, listener, stop or Stop()) as content:
+        repository.upload(blob, content)  # type: ignore[arg-type]
 
-    def _begin(self, path: str, scope: str) -> str | None:
-        """Where to upload to; None when the registry could mount the blob from another repository."""
-        prefix = f"{self.reference.registry}/"
-        origin = next((name.removeprefix(prefix) for name in self.origins
-                       if name.startswith(prefix) and name != self.reference.repository), None)
-        if origin:
-            response = self.client.request(
-                "POST", f"{path}/uploads/?mount={self.blob.digest}&from={origin}", scope=f"{scope} repository:{origin}:pull",
-                expect=(201, 202, 401, 403, 404, 405),
-            )
-            if response.status_code == 201:
-                self.tell(Transferred("mounted", self.blob.digest.short, self.blob.size, self.blob.size))
-                return None
-            if response.status_code == 202:
-                return self._location(response.headers.get("Location"), response.url)
-        response = self.client.request("POST", f"{path}/uploads/", scope=scope, expect=(202,))
-        return self._location(response.headers.get("Location"), response.url)
 
-    def _location(self, location: str | None, url: str) -> str:
-        if not location:
-            raise UnexpectedAnswer(f"{self.reference.registry}: no Location for an upload", url=url, status=202)
-        return self.client.url(location)
+def _resolve(repository: Repository, reference: Reference, platform: Platform) -> Resolved:
+    where = reference.familiar
+    content, kind = repository.manifest(str(reference.digest or reference.tag))
+    for _ in range(4):
+        if not is_index(content, kind, where):
+            break
+        chosen = Index.parse(content, kind, where).select(platform, where)
+        content, kind = repository.manifest(chosen.digest)
+    manifest = Manifest.parse(content, kind, where)
+    if manifest.config.size > _LARGEST_CONFIG:
+        raise InvalidDocument(f"{where}: a config of {manifest.config.size} bytes")
+    raw_config = repository.read(manifest.config)
+    config = ImageConfig.parse(raw_config, f"{where}: config")
+    if len(config.diff_ids) != len(manifest.layers):
+        raise InvalidDocument(f"{where}: {len(manifest.layers)} layers, but the config has {len(config.diff_ids)} diff_ids")
+    return Resolved(replace(manifest.descriptor, platform=config.platform), manifest, config, raw_config)
 
-    def _upload(self, location: str, path: str, scope: str) -> None:
-        for left in reversed(range(_TRIES)):
-            target = f"{location}{'&' if '?' in location else '?'}digest={self.blob.digest}"
+
+def _fetching(store: Store, repository: Repository, blob: Descriptor, tell: Listener, stop: Stop) -> Callable[[], None]:
+    def told(action: Action, done: int) -> None:
+        stop.check()
+        tell(Transferred(action, blob.digest.short, done, blob.size))
+
+    def fetch() -> None:
+        if store.has(blob):
+            told("exists", blob.size)
+            return
+        with store.writer() as writer:
             try:
-                response = self.client.request(
-                    "PUT", target, scope=scope, expect=(201, 204), body=self._body, tries=1,
-                    headers={"Content-Type": "application/octet-stream"},
-                )
-            except (Unreachable, NotInRegistry, UnexpectedAnswer) as error:
-                status = error.status if isinstance(error, UnexpectedAnswer) else 0
-                if not left or (status and status < 500 and status not in (408, 416, 429)):
-                    raise
-                # The old upload is of unknown state: begin anew.
-                response = self.client.request("POST", f"{path}/uploads/", scope=scope, expect=(202,))
-                location = self._location(response.headers.get("Location"), response.url)
-                continue
-            said = response.headers.get("Docker-Content-Digest")
-            if said and said != self.blob.digest:
-                raise DigestMismatch(expected=self.blob.digest, actual=said, where=f"{self.reference.registry}: the answer to an upload")
-            return
+                repository.fetch(blob, writer, told=lambda done: told("pull", done))
+            except NotInRegistry as error:
+                if blob.media_type in media.FOREIGN_LAYERS:
+                    error.hint = "this layer may not be redistributed: images for Windows are not supported"
+                raise
+            writer.commit(blob.digest)
 
-    def _body(self) -> bytes | BinaryIO:
-        if not self.blob.size:
-            return b""
-        return cast(BinaryIO, _Reporting(self.store.path(self.blob.digest), self.blob, self.tell))
+    return fetch
 
 
-class _Reporting:
-    """A blob's file that tells how far it was read; its length is known to the HTTP client."""
+def _sending(store: Store, repository: Repository, blob: Descriptor, tell: Listener, stop: Stop) -> Callable[[], None]:
+    return lambda: push_blob(store, repository, blob, listener=tell, stop=stop)
 
-    def __init__(self, path: str, blob: Descriptor, tell: Listener) -> None:
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (the HTTP client reads it to its end)
+
+class _Sending:
+    """A blob's file that tells how much of it was read. Not hashed here: the registry does, and answers with the digest."""
+
+    def __init__(self, path: str, blob: Descriptor, tell: Listener, stop: Stop) -> None:
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by __exit__)
         self._blob = blob
         self._tell = tell
-        self._done = 0
+        self._stop = stop
 
     def __len__(self) -> int:
-        return self._blob.size - self._done
+        return self._blob.size
 
     def read(self, size: int = -1) -> bytes:
-        content = self._file.read(max(size, _BLOCK) if size >= 0 else -1)
-        self._done += len(content)
-        if content:
-            self._tell(Transferred("push", self._blob.digest.short, self._done, self._blob.size))
-        if self._done >= self._blob.size:
-            self._file.close()
-            self.read = self._at_end  # type: ignore[method-assign]
+        self._stop.check()
+        content = self._file.read(size)
+        self._tell(Transferred("push", self._blob.digest.short, self._file.tell(), self._blob.size))
         return content
 
-    def _at_end(self, size: int = -1) -> bytes:
-        return b""
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
 
+    def tell(self) -> int:
+        return self._file.tell()
 
-def _pull_scope(reference: Reference) -> str:
-    return f"repository:{reference.path}:pull"
+    def __enter__(self) -> Self:
+        return self
 
-
-def _push_scope(reference: Reference) -> str:
-    return f"repository:{reference.path}:pull,push"
-
-
-def _serial(listener: Listener | None) -> Listener:
-    if listener is None:
-        return _silent
-    mutex = threading.Lock()
-    told = listener
-
-    def tell(event: Transferred) -> None:
-        with mutex:
-            told(event)
-
-    return tell
-
-
-def _parallel(jobs: int, tasks: Iterable[Callable[[], None]]) -> None:
-    """Run tasks at the same time; the first error ends the rest."""
-    pool = ThreadPoolExecutor(max(1, jobs))
-    try:
-        futures = [pool.submit(task) for task in tasks]
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-# Where layers came from: what a registry can mount instead of receiving it again.
-
-
-def _origins(store: Store) -> dict[str, list[str]]:
-    try:
-        found = json.loads((store.root / "origins.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _remember_origins(store: Store, reference: Reference, layers: Iterable[Descriptor]) -> None:
-    with _editing_origins(store) as origins:
-        for layer in layers:
-            known = origins.setdefault(layer.digest, [])
-            if reference.repository not in known:
-                known.append(reference.repository)
-
-
-@contextmanager
-def _editing_origins(store: Store) -> Iterator[dict[str, list[str]]]:
-    with store.lock("origins", exclusive=True):
-        origins = _origins(store)
-        yield origins
-        path = store.root / f"tmp/origins.{os.getpid()}"
-        path.write_text(json.dumps(origins))
-        os.replace(path, store.root / "origins.json")
-
-
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

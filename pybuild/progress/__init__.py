@@ -1,1 +1,28 @@
-"""TODO"""
+"""How a build is shown: one module for each way, chosen by `--progress`."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from pybuild.builder.events import Progress
+
+MODES = ("auto", "plain", "tty", "quiet", "json", "rawjson")
+
+
+def open_progress(mode: str, stream: TextIO) -> Progress:
+    """The display for a mode; `auto` is a live one on a terminal, and plain lines elsewhere."""
+    if mode == "quiet":
+        from pybuild.progress.quiet import Quiet
+
+        return Quiet(stream)
+    if mode in ("json", "rawjson"):
+        from pybuild.progress.jsonlines import JsonLines
+
+        return JsonLines(stream)
+    if mode == "tty" or (mode == "auto" and stream.isatty()):
+        from pybuild.progress.terminal import Terminal
+
+        return Terminal(stream)
+    from pybuild.progress.plain import Plain
+
+    return Plain(stream)

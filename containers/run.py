@@ -1,0 +1,108 @@
+"""Running an image in the foreground: docker's rules for what starts, as whom and where; nothing of it is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from pybuild.builder.accounts import resolve_user
+from pybuild.builder.errors import SandboxError
+from pybuild.builder.layers.entry import DiskContent, Kind
+from pybuild.builder.layers.index import MergedView, TreeView, follow
+from pybuild.builder.sandbox.folders import make_overlay, provide_files
+from pybuild.builder.sandbox.server import SpawnServer
+from pybuild.builder.sandbox.spec import Command, sandbox_mounts
+from pybuild.builder.workspace import Workspace
+from pybuild.registry import RunConfig
+
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What is to run: an image by name or ID, and what takes the place of its defaults."""
+
+    image: str
+    command: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    network: str = "host"
+    entrypoint: str | None = None
+    user: str | None = None
+    workdir: str | None = None
+    hostname: str | None = None
+
+
+def command_line(container: Container, config: RunConfig) -> tuple[str, ...]:
+    """What is executed: ENTRYPOINT and CMD, or what was given in their place. Raises SandboxError when there is nothing."""
+    if container.entrypoint is not None:
+        entrypoint = (container.entrypoint,) if container.entrypoint else ()
+        argv = entrypoint + container.command
+    else:
+        argv = (config.entrypoint or ()) + (container.command or config.cmd or ())
+    if not argv:
+        raise SandboxError(f"{container.image} says nothing of what to run", hint="name a command behind the image")
+    return argv
+
+
+def run(container: Container, workspace: Workspace) -> int:
+    """Run it to its end, on our own standard streams; its exit code. Raises SandboxError, RegistryError, PlanError."""
+    server = SpawnServer.start()
+    try:
+        with workspace.store.lock("build", exclusive=False):
+            return _run(container, workspace, server)
+    finally:
+        server.close()
+
+
+def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int:
+    image = workspace.store.find(container.image)
+    config = image.config.config
+    argv = command_line(container, config)
+    trees = workspace.trees(image)
+    view = MergedView([TreeView(tree) for tree in trees])
+    account = resolve_user(
+        config.user if container.user is None else container.user, _read(view, "etc/passwd"), _read(view, "etc/group")
+    )
+    hostname = container.hostname or image.id.short
+    environment = {"PATH": _PATH, "HOSTNAME": hostname, "HOME": account.home} | config.environment | dict(container.env)
+    cwd = container.workdir or config.working_dir or "/"
+    with workspace.scratch() as scratch:
+        overlay = make_overlay(scratch, trees)
+        provide_files(scratch, hostname, container.network)
+        mounts, missing = sandbox_mounts(view.lookup, scratch)
+        if view.lookup(follow(view.lookup, cwd)) is None:
+            os.makedirs(f"{overlay.upper}/{follow(view.lookup, cwd)}", 0o755, exist_ok=True)
+        command = Command(
+            argv=argv, env=tuple(environment.items()), cwd=cwd, account=account, rootfs=overlay, network=container.network,
+            hostname=hostname, mounts=mounts, missing=missing,
+        )
+        with _passing_on(server.signal):
+            return server.run(command, output=None)
+
+
+def _read(view: MergedView, path: str) -> bytes | None:
+    entry = view.lookup(follow(view.lookup, path))
+    if entry is None or entry.kind is not Kind.FILE or not isinstance(entry.content, DiskContent):
+        return None
+    with open(entry.content.path, "rb") as file:
+        return file.read()
+
+
+@contextmanager
+def _passing_on(send: Callable[[int], None]) -> Iterator[None]:
+    """Send the signals that we get to the container, as long as it runs."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        send(number)
+
+    before = {number: signal.signal(number, handle) for number in _PASSED_ON}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,213 @@
+"""The public functions: plain arguments in, values out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from pybuild.builder.events import Event, Progress
+from pybuild.builder.request import BuildRequest, BuildResult, Output
+from pybuild.builder.workspace import Workspace, default_root
+from pybuild.registry.platform import Platform
+from pybuild.registry.reference import Reference
+from pybuild.registry.store import Image, Store
+
+if TYPE_CHECKING:
+    from pybuild.registry.model import Descriptor
+
+
+class Silent:
+    """Shows nothing."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+
+
+def open_store(root: str | os.PathLike[str] | None) -> Store:
+    """The store in a folder. Raises StoreError."""
+    return Store.open(_root(root))
+
+
+def _root(root: str | os.PathLike[str] | None) -> Path:
+    return Path(root).absolute() if root is not None else default_root(os.environ)
+
+
+def build(
+    context: str | os.PathLike[str],
+    *,
+    tags: Sequence[str] = (),
+    dockerfile: str | os.PathLike[str] | None = None,
+    build_args: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    target: str | None = None,
+    build_contexts: Mapping[str, str] | None = None,
+    platform: str | None = None,
+    no_cache: bool = False,
+    pull: bool = False,
+    compression: str = "gzip",
+    network: str = "default",
+    outputs: Sequence[Output] = (),
+    push: bool = False,
+    insecure: bool = False,
+    timestamp: int | None = None,
+    jobs: int = 4,
+    progress: Progress | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> BuildResult:
+    """Build an image from the Dockerfile of a folder; it is in the store afterwards, under `tags`.
+
+    `compression` is gzip, zstd or none, with `:level`. `timestamp`, in seconds since 1970, takes the place of the clock in the
+    image. `progress` hears of everything that happens. A Dockerfile with RUN needs root, and should be built before the
+    process starts threads. Raises BuildError, DockerfileError, RegistryError.
+    """
+    from pybuild.builder.build import build as build_request
+
+    request = BuildRequest(
+        context=os.fspath(context),
+        dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,
+        tags=tuple(Reference.parse(name) for name in tags),
+        build_args=tuple((build_args or {}).items()),
+        labels=tuple((labels or {}).items()),
+        target=target,
+        contexts=tuple((build_contexts or {}).items()),
+        platform=parse_platform(platform) if platform else None,
+        no_cache=no_cache,
+        pull=pull,
+        compression=compression,
+        network=network,
+        outputs=tuple(outputs),
+        push=push,
+        insecure=insecure,
+        timestamp=timestamp,
+        jobs=jobs,
+    )
+    with Workspace.open(_root(root)) as workspace:
+        return build_request(request, workspace=workspace, progress=progress or Silent())
+
+
+def parse_platform(text: str) -> Platform:
+    """Read `os/architecture[/variant]`. Raises PlanError."""
+    from pybuild.builder.errors import PlanError
+
+    parts = text.lower().split("/")
+    if not 2 <= len(parts) <= 3 or not all(parts):
+        raise PlanError(f"not a platform: {text!r}", hint="write OS/ARCHITECTURE, such as linux/arm64")
+    return Platform(parts[0], parts[1], parts[2] if len(parts) == 3 else None)
+
+
+def push(
+    name: str, *, insecure: bool = False, jobs: int = 4, progress: Progress | None = None, root: str | os.PathLike[str] | None = None
+) -> Descriptor:
+    """Put the image of this name into the registry that the name says; the manifest's descriptor. Raises RegistryError."""
+    from pybuild.registry.transfer import push as push_image
+
+    store = open_store(root)
+    listener = (progress or Silent()).emit
+    return push_image(store, store.find(name), Reference.parse(name), insecure=insecure, jobs=jobs, listener=listener)
+
+
+def pull(
+    name: str,
+    *,
+    platform: str | None = None,
+    insecure: bool = False,
+    jobs: int = 4,
+    progress: Progress | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> Image:
+    """Fetch an image into the store. Raises RegistryError."""
+    from pybuild.registry.transfer import pull as pull_image
+
+    wanted = parse_platform(platform) if platform else None
+    listener = (progress or Silent()).emit
+    return pull_image(open_store(root), Reference.parse(name), platform=wanted, insecure=insecure, jobs=jobs, listener=listener)
+
+
+def tag(source: str, target: str, *, root: str | os.PathLike[str] | None = None) -> None:
+    """Give an image another name. Raises ImageNotFound, InvalidReference."""
+    store = open_store(root)
+    image = store.find(source)
+    name = Reference.parse(target)
+    store.tag(image.descriptor, *store.names(image.descriptor.digest), name)
+
+
+def images(*, root: str | os.PathLike[str] | None = None) -> tuple[tuple[Image, tuple[Reference, ...]], ...]:
+    """All images with their names, the newest first."""
+    store = open_store(root)
+    found = [(image, store.names(image.descriptor.digest)) for image in store.images()]
+    return tuple(sorted(found, key=lambda item: item[0].config.created or "", reverse=True))
+
+
+def inspect(name: str, *, root: str | os.PathLike[str] | None = None) -> dict[str, object]:
+    """What docker's `image inspect` says of an image. Raises ImageNotFound."""
+    from pybuild.listings import inspected
+
+    store = open_store(root)
+    image = store.find(name)
+    return inspected(image, store.names(image.descriptor.digest))
+
+
+def history(name: str, *, root: str | os.PathLike[str] | None = None) -> tuple[dict[str, object], ...]:
+    """How an image came to be, the newest step first. Raises ImageNotFound."""
+    from pybuild.listings import history_rows
+
+    return history_rows(open_store(root).find(name))
+
+
+def remove(name: str, *, force: bool = False, root: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """Take a name away, and the image with what only it needs when that was its last; what was done, a line each.
+
+    Raises ImageNotFound, and StoreError when an ID has several names and `force` is not given.
+    """
+    from pybuild.removal import remove as remove_image
+
+    with Workspace.open(_root(root)) as workspace:
+        return remove_image(workspace, name, force=force)
+
+
+def save(names: Sequence[str], out: BinaryIO, *, root: str | os.PathLike[str] | None = None) -> None:
+    """Write images as one archive that `docker load` and OCI tools read. Raises ImageNotFound."""
+    from pybuild.registry.archives import save as save_images
+
+    store = open_store(root)
+    found: dict[str, tuple[Image, list[Reference]]] = {}
+    for name in names:
+        image = store.find(name)
+        entry = found.setdefault(image.descriptor.digest, (image, []))
+        reference = Reference.parse(name) if not image.id.hex.startswith(name.removeprefix("sha256:")) else None
+        if reference is not None and reference.tag:
+            entry[1].append(reference)
+    save_images(store, [(image, tuple(references)) for image, references in found.values()], out, docker=True)
+
+
+def load(stream: BinaryIO, *, root: str | os.PathLike[str] | None = None) -> tuple[tuple[Image, tuple[Reference, ...]], ...]:
+    """Read an archive of docker or of OCI into the store; its images and their names. Raises RegistryError."""
+    from pybuild.registry.archives import load as load_images
+
+    return load_images(open_store(root), stream)
+
+
+def run(
+    image: str,
+    command: Sequence[str] = (),
+    *,
+    env: Mapping[str, str] | None = None,
+    network: str = "host",
+    entrypoint: str | None = None,
+    user: str | None = None,
+    workdir: str | None = None,
+    hostname: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> int:
+    """Run an image in the foreground, on our own standard streams; its exit code. Needs root. Raises BuildError, RegistryError."""
+    from pybuild.containers.run import Container
+    from pybuild.containers.run import run as run_container
+
+    wanted = Container(
+        image=image, command=tuple(command), env=tuple((env or {}).items()), network=network, entrypoint=entrypoint,
+        user=user, workdir=workdir, hostname=hostname,
+    )
+    with Workspace.open(_root(root)) as workspace:
+        return run_container(wanted, workspace)

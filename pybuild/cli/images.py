@@ -1,0 +1,29 @@
+"""`pybuild images`."""
+
+from __future__ import annotations
+
+import click
+
+from pybuild import api
+from pybuild.cli.templates import print_rows
+from pybuild.listings import image_rows
+
+_COLUMNS = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+_HEADS = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "Digest": "DIGEST"}
+
+
+@click.command("images", short_help="List images")
+@click.argument("name", required=False)
+@click.option("-q", "--quiet", is_flag=True, help="Print IDs alone.")
+@click.option("--digests", is_flag=True, help="Show digests too.")
+@click.option("--no-trunc", is_flag=True, help="Show whole IDs.")
+@click.option("--format", "template", metavar="TEMPLATE", help="A Go template for each image, `table TEMPLATE`, or json.")
+def command(name: str | None, quiet: bool, digests: bool, no_trunc: bool, template: str | None) -> None:
+    """List the images in the store, the newest first; NAME[:TAG] shows those alone."""
+    rows = image_rows(api.images(), name=name, no_trunc=no_trunc)
+    if quiet and template is None:
+        for identity in dict.fromkeys(str(row["ID"]) for row in rows):
+            click.echo(identity)
+        return
+    columns = ("Repository", "Tag", "Digest", *_COLUMNS[2:]) if digests else _COLUMNS
+    print_rows(rows, template, columns, _HEADS)

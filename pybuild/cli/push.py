@@ -1,0 +1,25 @@
+"""`pybuild push`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from pybuild import api
+from pybuild.progress import MODES, open_progress
+
+
+@click.command("push", short_help="Put an image into a registry")
+@click.argument("name")
+@click.option("--insecure", is_flag=True, help="Allow a registry without TLS, or with a certificate that cannot be checked.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the name alone.")
+@click.option("--progress", type=click.Choice(MODES), default="auto", show_default=True, help="How to show what happens.")
+def command(name: str, insecure: bool, quiet: bool, progress: str) -> None:
+    """Put the image NAME into the registry that its name says."""
+    shown = open_progress("quiet" if quiet else progress, sys.stderr)
+    pushed = api.push(name, insecure=insecure, progress=shown)
+    from pybuild.registry.reference import Reference
+
+    reference = Reference.parse(name)
+    click.echo(reference.familiar if quiet else f"{reference.tag or 'latest'}: digest: {pushed.digest} size: {pushed.size}")

@@ -1,0 +1,15 @@
+"""`pybuild tag`."""
+
+from __future__ import annotations
+
+import click
+
+from pybuild import api
+
+
+@click.command("tag", short_help="Give an image another name")
+@click.argument("source")
+@click.argument("target")
+def command(source: str, target: str) -> None:
+    """Make the image SOURCE, a name or an ID, known as TARGET too."""
+    api.tag(source, target)

@@ -1,0 +1,19 @@
+"""Nothing but warnings."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from pybuild.builder.events import Event, Notice
+
+
+class Quiet:
+    """Shows warnings alone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, Notice):
+            self._stream.write(f"warning: {event.message}\n")

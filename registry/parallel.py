@@ -1,0 +1,71 @@
+"""A few transfers at a time. The first failure, or Ctrl-C, ends them all at their next block."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+
+# How long one that waits for the network may keep the others' error from being told.
+_GRACE_SECONDS = 2.0
+
+
+class Stopped(Exception):
+    """Raised inside a transfer that is no longer wanted."""
+
+
+class Stop:
+    """Says whether to go on."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """No more, please."""
+        self._is_set = True
+
+    def check(self) -> None:
+        """Raise Stopped when it is over."""
+        if self._is_set:
+            raise Stopped
+
+
+def run(tasks: Sequence[Callable[[], None]], stop: Stop, *, jobs: int) -> None:
+    """Do all tasks, `jobs` at a time; raises the first error of any. Tasks call `stop.check` often.
+
+    A task that hangs in the network is left behind: its thread is a daemon's and cannot keep the program from ending.
+    """
+    waiting = deque(tasks)
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            while True:
+                stop.check()
+                try:
+                    task = waiting.popleft()
+                except IndexError:
+                    break
+                task()
+        except BaseException as error:  # noqa: BLE001 (raised again by the caller's thread)
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    count = min(max(jobs, 1), len(waiting))
+    for _ in range(count):
+        threading.Thread(target=work, daemon=True).start()
+    left = count
+    try:
+        while left:
+            error = ended.get()
+            left -= 1
+            if error is not None:
+                raise error
+    finally:
+        stop.set()
+        with contextlib.suppress(Empty):
+            for _ in range(left):
+                ended.get(timeout=_GRACE_SECONDS)

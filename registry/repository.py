@@ -1,0 +1,189 @@
+"""The verbs of one repository in a registry: manifests and blobs, read and written, every byte checked.
+
+Source: distribution-spec, "Pull" and "Push".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+from urllib.parse import urljoin
+
+from pybuild.registry import media
+from pybuild.registry.answers import Answer
+from pybuild.registry.authorization import Scopes, scope
+from pybuild.registry.client import Client
+from pybuild.registry.digest import Digest
+from pybuild.registry.errors import AuthenticationFailed, BrokenOff, DigestMismatch, NotInRegistry, UnexpectedAnswer, Unreachable
+from pybuild.registry.model import Descriptor, Manifest
+from pybuild.registry.retries import RETRIED_STATUSES
+
+_BLOCK = 1 << 20
+_ACCEPT = ", ".join((*media.MANIFESTS, *media.INDEXES))
+
+Told = Callable[[int], None]
+
+
+class Sink(Protocol):
+    """Where downloaded bytes go."""
+
+    def write(self, content: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One repository. `actions` is what a token has to allow: `pull`, or `pull` and `push`."""
+
+    client: Client
+    path: str
+    actions: tuple[str, ...] = ("pull",)
+
+    @property
+    def name(self) -> str:
+        """Registry and path."""
+        return f"{self.client.registry}/{self.path}"
+
+    @property
+    def _scopes(self) -> Scopes:
+        return (scope(self.path, *self.actions),)
+
+    def manifest(self, name: str) -> tuple[bytes, str]:
+        """The document of a tag or digest, checked, and its media type. Raises TransferError and DigestMismatch."""
+        where = f"{self.name}{'@' if name.startswith('sha256:') else ':'}{name}"
+        answer = self.client.request(
+            "GET", f"/v2/{self.path}/manifests/{name}", subject=where, scopes=self._scopes, accept=(200,), headers={"Accept": _ACCEPT}
+        )
+        actual = Digest.of(answer.content)
+        for expected in (name if name.startswith("sha256:") else "", answer.headers.get("docker-content-digest", "")):
+            if expected.startswith("sha256:") and expected != actual:
+                raise DigestMismatch(expected=expected, actual=actual, where=where)
+        return answer.content, answer.headers.get("content-type", "").partition(";")[0].strip()
+
+    def put_manifest(self, manifest: Manifest, name: str) -> None:
+        """Write a manifest under a tag or its digest. Raises TransferError, and DigestMismatch when another was stored."""
+        where = f"{self.name}{'@' if name.startswith('sha256:') else ':'}{name}"
+        answer = self.client.request(
+            "PUT", f"/v2/{self.path}/manifests/{name}", subject=where, scopes=self._scopes, accept=(200, 201),
+            headers={"Content-Type": manifest.media_type}, body=manifest.raw,
+        )
+        self._check_answered(answer, manifest.descriptor, where)
+
+    def fetch(self, blob: Descriptor, sink: Sink, *, told: Told) -> None:
+        """Write a blob's bytes to `sink`, going on where a connection breaks; `told` hears how many there are so far.
+
+        Raises TransferError, and DigestMismatch: then the sink holds rubbish.
+        """
+        subject = f"{self.name}: blob {blob.digest.short}"
+        digest, done, attempt = hashlib.sha256(), 0, 0
+        while True:
+            attempt += 1
+            headers = {"Range": f"bytes={done}-"} if done else {}
+            before = done
+            try:
+                with self.client.stream(
+                    "GET", f"/v2/{self.path}/blobs/{blob.digest}", subject=subject, scopes=self._scopes,
+                    accept=(200, 206) if done else (200,), headers=headers,
+                ) as stream:
+                    # A server that knows no ranges starts over: what is here already is passed by.
+                    skip = done if stream.status == 200 else 0
+                    while content := stream.read(_BLOCK):
+                        fresh = content[skip:] if skip else content
+                        skip = max(0, skip - len(content))
+                        done += len(fresh)
+                        if done > blob.size:
+                            raise DigestMismatch(expected=f"{blob.size} bytes", actual="more", where=subject)
+                        digest.update(fresh)
+                        sink.write(fresh)
+                        told(done)
+                if done == blob.size:
+                    break
+                raise BrokenOff(
+                    f"{subject}: {self.client.registry} sent {done} of {blob.size} bytes", url=stream.url, hint="try again"
+                )
+            except BrokenOff:
+                # One that gets on is given all the time it needs.
+                attempt = 1 if done > before else attempt
+                if attempt >= self.client.patience.attempts:
+                    raise
+            self.client.patience.wait(attempt)
+        if digest.hexdigest() != blob.digest.hex:
+            raise DigestMismatch(expected=blob.digest, actual=f"sha256:{digest.hexdigest()}", where=subject)
+
+    def read(self, blob: Descriptor) -> bytes:
+        """All bytes of a small blob. Raises TransferError and DigestMismatch."""
+        sink = io.BytesIO()
+        self.fetch(blob, sink, told=lambda done: None)
+        return sink.getvalue()
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether the blob is there. Raises DigestMismatch when it has another size there."""
+        subject = f"{self.name}: blob {blob.digest.short}"
+        answer = self.client.request(
+            "HEAD", f"/v2/{self.path}/blobs/{blob.digest}", subject=subject, scopes=self._scopes, accept=(200, 404)
+        )
+        length = answer.headers.get("content-length", "")
+        if answer.status == 200 and length.isdigit() and int(length) != blob.size:
+            raise DigestMismatch(expected=f"{blob.size} bytes", actual=f"{length} there", where=subject)
+        return answer.status == 200
+
+    def mount(self, blob: Descriptor, origin: str) -> bool:
+        """Ask the registry to take a blob over from another repository; False when it won't, whatever the reason."""
+        scopes = (*self._scopes, scope(origin, "pull"))
+        try:
+            answer = self.client.request(
+                "POST", f"/v2/{self.path}/blobs/uploads/?mount={blob.digest}&from={origin}",
+                subject=f"{self.name}: blob {blob.digest.short}", scopes=scopes, accept=(201, 202, 400, 401, 403, 404, 405),
+            )
+        except AuthenticationFailed:
+            return False
+        if answer.status == 202 and (location := answer.headers.get("location")):
+            self._abandon(location, answer.url)
+        return answer.status == 201
+
+    def upload(self, blob: Descriptor, content: BinaryIO) -> None:
+        """Send a blob; `content` is rewound and sent anew when that breaks. Raises TransferError and DigestMismatch."""
+        subject = f"{self.name}: blob {blob.digest.short}"
+        attempt = 0
+        while True:
+            attempt += 1
+            is_last = attempt >= self.client.patience.attempts
+            begun = self.client.request(
+                "POST", f"/v2/{self.path}/blobs/uploads/", subject=subject, scopes=self._scopes, accept=(202,)
+            )
+            location = begun.headers.get("location")
+            if not location:
+                raise UnexpectedAnswer(f"{subject}: {self.client.registry} names no place to upload to", url=begun.url, status=202)
+            target = f"{urljoin(begun.url, location)}{'&' if '?' in location else '?'}digest={blob.digest}"
+            try:
+                answer = self.client.request(
+                    "PUT", target, subject=subject, scopes=self._scopes, accept=(201, 204), attempts=1,
+                    headers={"Content-Type": "application/octet-stream"}, body=content if blob.size else b"",
+                )
+            except (NotInRegistry, Unreachable, UnexpectedAnswer) as error:
+                # 404 and 416: the registry has lost the upload, and a new one may do.
+                status = error.status if isinstance(error, UnexpectedAnswer) else 404
+                if is_last or status not in (*RETRIED_STATUSES, 404, 416):
+                    raise
+            else:
+                self._check_answered(answer, blob, subject)
+                return
+            self.client.patience.wait(attempt)
+            # The answer may be all that was lost.
+            if self.has(blob):
+                return
+
+    def _abandon(self, location: str, url: str) -> None:
+        """Give an upload back that the registry began instead of mounting; it times out there if this fails."""
+        self.client.request(
+            "DELETE", urljoin(url, location), subject=self.name, scopes=self._scopes, attempts=1,
+            accept=tuple(range(200, 600)),
+        )
+
+    def _check_answered(self, answer: Answer, blob: Descriptor, where: str) -> None:
+        said = answer.headers.get("docker-content-digest", "")
+        if said.startswith("sha256:") and said != blob.digest:
+            raise DigestMismatch(expected=blob.digest, actual=f"{said} in the registry", where=where)
