@@ -216,13 +216,13 @@ def _inside(path: str, shown: str) -> str:
 
 
 def _spool(store: Store, source: IO[bytes]) -> _File:
-    file, path = store.temporary()
     digest, size = hashlib.sha256(), 0
+    file, path = store.temporary()
     try:
-        with file:
+        with file, open(path, "wb") as buffered:
             while block := source.read(_BLOCK):
                 digest.update(block)
-                file.write(block)
+                buffered.write(block)
                 size += len(block)
     except BaseException:
         os.unlink(path)

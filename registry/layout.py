@@ -181,7 +181,7 @@ def _copy_out(store: Store, blob: Descriptor, path: Path) -> None:
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with store.open_blob(blob) as source, open(temporary, "wb", buffering=0) as file:
+        with store.open_blob(blob) as source, open(temporary, "wb") as file:
             while content := source.read(_BLOCK):
                 file.write(content)
         os.replace(temporary, path)

@@ -2,7 +2,8 @@
 
 Blobs are written to a temporary file, checked, and renamed; the same blob written twice is the same file. Tags are the
 annotations of index.json. It does not know what is cached or in use: who deletes must hold the store's lock
-exclusively. Source: image-spec, image-layout.md.
+exclusively. Nothing is fsynced: a blob that a power loss cut short has another size than its descriptor, so it is not
+there, and what is read is checked. Source: image-spec, image-layout.md.
 """
 
 from __future__ import annotations
@@ -53,10 +54,14 @@ class BlobWriter:
         self.size = 0
 
     def write(self, content: bytes | memoryview) -> int:
-        """Append bytes. The caller hashes them: it often has to anyway, on another thread."""
-        self._file.write(content)
-        self.size += len(content)
-        return len(content)
+        """Append bytes, all of them. The caller hashes them: it often has to anyway, on another thread."""
+        size = len(content)
+        written = self._file.write(content)
+        # A disk that fills up takes a part first, and says so only when asked to take the rest.
+        while written < size:
+            written += self._file.write(memoryview(content)[written:])
+        self.size += size
+        return size
 
     def commit(self, digest: Digest) -> None:
         """Put the bytes into the store as `digest`, which the caller has computed from them."""
@@ -82,7 +87,7 @@ class Store:
     @classmethod
     def open(cls, root: Path) -> Store:
         """The store in this folder, made when there is none. Raises StoreError when the folder is something else."""
-        if not (root / "oci-layout").exists():
+        if not (root / "oci-layout").exists() or not (root / "locks").exists():
             try:
                 for name in ("blobs/sha256", "tmp", "locks", "trees"):
                     (root / name).mkdir(parents=True, exist_ok=True)
@@ -170,10 +175,8 @@ class Store:
     def tagged(self, reference: Reference) -> Descriptor | None:
         """The manifest with this tag, or of this digest."""
         for item in self.index().manifests:
-            if reference.digest:
-                if item.digest == reference.digest:
-                    return item
-            elif item.annotation(REF_NAME) == str(reference):
+            # A name with the digest of an index is tagged as it is: the entry's digest is the chosen manifest's.
+            if item.annotation(REF_NAME) == str(reference) or item.digest == reference.digest:
                 return item
         return None
 

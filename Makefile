@@ -1,0 +1,40 @@
+# Everything here makes its own environment in .venv; Debian packages that are missing are installed when the user is
+# root, and named when not.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := docker-registry skopeo umoci runc podman docker.io buildah busybox-static curl gcc libc6-dev python3-venv iproute2
+
+.PHONY: demo test check bench links clean
+
+demo: $(VENV)/.ready
+	@./demo/run $(BIN)
+
+test: $(VENV)/.ready links
+	@./demo/packages $(PACKAGES)
+	@$(BIN)/ruff check .
+	@MYPYPATH=build/links $(BIN)/mypy -p pybuild
+	@$(BIN)/pytest $(TESTS)
+
+check: $(VENV)/.ready links
+	@$(BIN)/ruff check .
+	@MYPYPATH=build/links $(BIN)/mypy -p pybuild
+
+bench: $(VENV)/.ready
+	@./demo/packages $(PACKAGES)
+	@$(BIN)/python -m benchmarks $(WORKLOADS)
+
+# mypy and editors find the packages through links, as an import finds them through package-dir.
+links:
+	@mkdir -p build/links/pybuild
+	@for folder in builder containers grammar registry; do ln -sfn ../../../$$folder build/links/pybuild/$$folder; done
+	@for item in $(wildcard pybuild/*); do ln -sfn ../../../$$item build/links/pybuild/$$(basename $$item); done
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -m venv $(VENV) || { ./demo/packages python3-venv && $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,104 @@
+"""What all tests share: the package from a checkout, golden files, and real parts that are started when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+try:
+    import pybuild.builder  # noqa: F401
+except ImportError:
+    # A checkout that is not installed: the folders beside pybuild/ are its packages.
+    sys.path.insert(0, str(ROOT))
+    import pybuild
+
+    pybuild.__path__.append(str(ROOT))
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+from real.registries import Registry, running_registry  # noqa: E402
+
+from pybuild.builder.workspace import Workspace  # noqa: E402
+from pybuild.registry import Store  # noqa: E402
+
+PEERS = ("docker-registry", "skopeo", "umoci", "runc", "podman", "dockerd")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what comes out as what is expected")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root, for namespaces and mounts"))
+        peers = item.get_closest_marker("peers")
+        wanted = (peers.args or PEERS) if peers else ()
+        if missing := [name for name in wanted if shutil.which(name) is None]:
+            item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)} from Debian; 'make test' as root installs them"))
+
+
+@pytest.fixture(autouse=True)
+def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's store or configuration."""
+    home = tmp_path_factory.mktemp("home")
+    for name, value in (("PYBUILD_ROOT", home / "store"), ("DOCKER_CONFIG", home / "docker"), ("XDG_DATA_HOME", home / "data")):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return Store.open(tmp_path / "store")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path):
+    """An empty workspace."""
+    with Workspace.open(tmp_path / "store") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory):
+    """A real registry, without authentication."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def htpasswd_registry(tmp_path_factory: pytest.TempPathFactory):
+    """A real registry that wants the user `alice` with the password `secret`."""
+    with running_registry(tmp_path_factory.mktemp("htpasswd"), users=True) as found:
+        yield found
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest):
+    """Compare a text with the file that holds what is expected; `--update-golden` writes it."""
+
+    def check(path: Path, text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"{path} is missing: run pytest --update-golden, and read the diff"
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def busybox() -> Path:
+    """The static busybox, which is all that an image needs to have a shell."""
+    path = shutil.which("busybox")
+    assert path, "busybox-static is missing; 'make test' as root installs it"
+    return Path(path)
+
+
+__all__ = ["Registry"]

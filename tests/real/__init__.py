@@ -1,0 +1,1 @@
+"""Real parts: programs that tests start, and end again."""
