@@ -54,7 +54,9 @@ def resolve_owner(text: str, passwd: bytes | None, group: bytes | None) -> tuple
     else:
         entry = next((fields for fields in _lines(passwd, 7) if fields[0] == user), None)
         if entry is None:
-            raise CopyError(f"--chown: no user {user!r} in the image's /etc/passwd", hint="create it in a RUN before, or give a uid")
+            raise CopyError(
+                f"--chown: no user {user!r} in the image's /etc/passwd", hint="create it in a RUN before, or give a uid"
+            )
         uid = _id(entry[2])
     if not colon:
         return uid, _id(entry[3]) if entry else uid

@@ -68,5 +68,7 @@ def _from_layout(place: str, store: Store, given: str) -> Image:
         if at and Path(head).is_dir():
             folder, name = head, tail
     if not Path(folder).is_dir():
-        raise ContextError(f"--build-context {given}: no such folder: {folder}", hint="write oci-layout://DIR or oci-layout://DIR:TAG")
+        raise ContextError(
+            f"--build-context {given}: no such folder: {folder}", hint="write oci-layout://DIR or oci-layout://DIR:TAG"
+        )
     return read_layout(store, Path(folder), name)

@@ -49,7 +49,9 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
     source, ignore_names = read_dockerfile(request)
     contexts = {"": Context.open(request.context, ignore_names), **{name: Context.open(path) for name, path in folders.items()}}
     plan = make_plan(
-        source, request, workspace,
+        source,
+        request,
+        workspace,
         platform=platform,
         folders=tuple(folders),
         resolve=lambda names: bases.resolve(names, request, store, platform=platform, listener=progress.emit),
@@ -187,4 +189,3 @@ def _now(request: BuildRequest) -> str:
     seconds = time.time() if request.timestamp is None else request.timestamp
     fraction = "" if request.timestamp is not None else f".{int(seconds % 1 * 10**9):09d}"
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + fraction + "Z"
-

@@ -127,9 +127,7 @@ class Context:
         return is_directory and self.ignore.has_exceptions and self._has_visible(path)
 
     def _has_visible(self, path: str) -> bool:
-        return any(
-            self._is_visible(f"{path}/{item.name}", item.is_dir(follow_symlinks=False)) for item in self._scan(path)
-        )
+        return any(self._is_visible(f"{path}/{item.name}", item.is_dir(follow_symlinks=False)) for item in self._scan(path))
 
     # What is in it
 
@@ -140,8 +138,11 @@ class Context:
         """
         young = time.time_ns() - _GRAIN_NS
         mark = hashlib.blake2b(digest_size=20)
-        mark.update(repr((self.root, tuple(sources), tuple((p.text, p.is_exception) for p in self.ignore.patterns))).encode(
-            errors="surrogateescape"))
+        mark.update(
+            repr((self.root, tuple(sources), tuple((p.text, p.is_exception) for p in self.ignore.patterns))).encode(
+                errors="surrogateescape"
+            )
+        )
         for source in sources:
             for match in select(self, source, self.hidden_by):
                 place = follow(self.lookup, match)

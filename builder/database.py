@@ -112,9 +112,7 @@ class Database:
 
     def add_step(self, record: StepRecord) -> None:
         """Remember a result."""
-        self._do(
-            "insert or replace into steps values (?, ?, ?, ?)", record.key, record.diff_id, record.tree, record.created
-        )
+        self._do("insert or replace into steps values (?, ?, ?, ?)", record.key, record.diff_id, record.tree, record.created)
 
     def trees_of(self, diff_id: Digest) -> tuple[str, ...]:
         """The trees that steps left whose layer this is."""
@@ -124,9 +122,7 @@ class Database:
 
     def blob(self, diff_id: Digest, compression: str) -> Descriptor | None:
         """The blob that a layer became under a compression; it may be gone from the store by now."""
-        row = self._one(
-            "select media_type, digest, size from blobs where diff_id = ? and compression = ?", diff_id, compression
-        )
+        row = self._one("select media_type, digest, size from blobs where diff_id = ? and compression = ?", diff_id, compression)
         return Descriptor(str(row[0]), Digest(str(row[1])), int(str(row[2]))) if row else None
 
     def blobs(self, diff_id: Digest) -> tuple[Descriptor, ...]:

@@ -1,15 +1,15 @@
 """Everything that can go wrong with a build.
 
-    BuildError
-    ├── PlanError             the Dockerfile means something impossible; carries its place
-    │   └── NotSupported      an instruction or flag that pybuild does not have yet
-    ├── ContextError          the build context: missing, unreadable, changed while read
-    ├── CopyError             a COPY or ADD that cannot be done
-    ├── LayerError            a layer that breaks the rules: links out of its root, damaged tar
-    ├── StepFailed            a RUN ended with another code than 0; carries it
-    ├── SandboxError          the sandbox could not be set up
-    ├── ExportError           the result could not be written where it was asked for
-    └── Interrupted           Ctrl-C
+BuildError
+├── PlanError             the Dockerfile means something impossible; carries its place
+│   └── NotSupported      an instruction or flag that pybuild does not have yet
+├── ContextError          the build context: missing, unreadable, changed while read
+├── CopyError             a COPY or ADD that cannot be done
+├── LayerError            a layer that breaks the rules: links out of its root, damaged tar
+├── StepFailed            a RUN ended with another code than 0; carries it
+├── SandboxError          the sandbox could not be set up
+├── ExportError           the result could not be written where it was asked for
+└── Interrupted           Ctrl-C
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ class BuildError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, message: str, *, hint: str | None = None, span: Span | None = None, source: Source | None = None
-    ) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, span: Span | None = None, source: Source | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -266,11 +266,11 @@ class Executor:
                 packed = pack(entries, self._workspace.store, self._compression, on_bytes=self._check_cancelled)
                 layer = Layer(packed.descriptor, packed.diff_id)
             self._results[number] = Result(layer, self._job.now)
-        if isinstance(step, CopyStep) and isinstance(step.origin, str):
-            if self._job.contexts[step.origin].has_changed(entries):
-                self._progress.emit(Notice(f"{step.name}: files changed while they were copied; the step is not cached"))
-                self._finish(number)
-                return
+        context = self._job.contexts[step.origin] if isinstance(step, CopyStep) and isinstance(step.origin, str) else None
+        if context is not None and context.has_changed(entries):
+            self._progress.emit(Notice(f"{step.name}: files changed while they were copied; the step is not cached"))
+            self._finish(number)
+            return
         if layer is not None:
             self._workspace.database.add_blob(layer.diff_id, str(self._compression), layer.descriptor)
         record = StepRecord(self._job.keys[number], layer.diff_id if layer else None, self._trees.get(number), self._job.now)
@@ -285,4 +285,3 @@ class Executor:
 def _clamped(entries: tuple[Entry, ...], timestamp: int) -> tuple[Entry, ...]:
     limit = timestamp * 10**9
     return tuple(entry._replace(mtime_ns=limit) if entry.mtime_ns > limit else entry for entry in entries)
-

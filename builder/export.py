@@ -26,7 +26,9 @@ def check_outputs(request: BuildRequest) -> None:
         if output.dest is None and output.type in ("oci", "docker", "tar", "local"):
             raise ExportError(f"-o type={output.type} needs a destination", hint=f"write -o type={output.type},dest=PATH")
         if output.dest not in (None, "-") and not Path(str(output.dest)).absolute().parent.is_dir():
-            raise ExportError(f"no such folder: {Path(str(output.dest)).absolute().parent}", hint="make it, or choose another dest")
+            raise ExportError(
+                f"no such folder: {Path(str(output.dest)).absolute().parent}", hint="make it, or choose another dest"
+            )
     pushes = request.push or any(output.type == "registry" for output in request.outputs)
     named = any(dict(output.attributes).get("name") for output in request.outputs)
     if pushes and not request.tags and not named:

@@ -57,7 +57,6 @@ def _nothing_hides(path: str) -> str | None:
     return None
 
 
-
 def _unpacked(archives: Archives, entry: Entry) -> Iterable[Entry] | None:
     assert isinstance(entry.content, DiskContent)
     return archives.read(entry.content.path)

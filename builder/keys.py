@@ -46,7 +46,16 @@ def _parts(step: Step, keys: list[str], read: Callable[[CopyStep], str]) -> tupl
             return ("run", step.argv, sorted(step.env), step.cwd, step.user, step.network)
         case CopyStep():
             content = keys[step.origin] if isinstance(step.origin, int) else read(step)
-            return ("copy", isinstance(step.origin, int), content, step.sources, step.destination, step.owner, step.mode, step.unpack)
+            return (
+                "copy",
+                isinstance(step.origin, int),
+                content,
+                step.sources,
+                step.destination,
+                step.owner,
+                step.mode,
+                step.unpack,
+            )
         case WorkdirStep():
             return ("workdir", step.path)
     raise AssertionError(step)

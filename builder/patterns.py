@@ -47,7 +47,7 @@ def translate(pattern: str, *, double_star: bool = False) -> str:
 def _character_class(pattern: str, position: int) -> tuple[str, int]:
     negated = pattern.startswith("^", position)
     position += negated
-    ranges = []
+    ranges: list[tuple[str, str]] = []
     while not (pattern.startswith("]", position) and ranges):
         low, position = _class_character(pattern, position)
         high = low

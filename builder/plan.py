@@ -108,7 +108,8 @@ class _Outline:
         name = self.scope.expand(start.image, self.scope.global_args)
         if not name:
             raise self.scope.wrong(
-                f"FROM {start.image.text}: there is nothing in it", start.image.span,
+                f"FROM {start.image.text}: there is nothing in it",
+                start.image.span,
                 "an ARG before the first FROM gives it a default",
             )
         stage = self.earlier(index, name)

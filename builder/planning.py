@@ -63,7 +63,15 @@ def make_plan(
     """The plan of a build. `resolve` fetches the images that are needed. Raises DockerfileError, PlanError, RegistryError."""
     memory = _Memory(workspace)
     asked = (
-        _FORMAT, source.name, source.text, str(platform), request.build_args, request.target, folders, request.labels, request.network
+        _FORMAT,
+        source.name,
+        source.text,
+        str(platform),
+        request.build_args,
+        request.target,
+        folders,
+        request.labels,
+        request.network,
     )
     names = memory.get("images", asked)
     if not isinstance(names, tuple):

@@ -70,9 +70,7 @@ class Snapshots:
 
     def blobs(self, last: int) -> tuple[tuple[Descriptor, Digest] | None, ...]:
         """Where a view's LayerContent finds its bytes: a blob and its diffID for each layer that is only a blob."""
-        return tuple(
-            (self._workspace.blob(form.layer), form.layer.diff_id) if form.layer else None for form in self.stack(last)
-        )
+        return tuple((self._workspace.blob(form.layer), form.layer.diff_id) if form.layer else None for form in self.stack(last))
 
     def as_tree(self, number: int, name: str) -> None:
         """Give a step that has entries the directory form too, as the tree `name`; the entries then lie there."""

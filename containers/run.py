@@ -78,8 +78,15 @@ def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int
         if view.lookup(follow(view.lookup, cwd)) is None:
             os.makedirs(f"{overlay.upper}/{follow(view.lookup, cwd)}", 0o755, exist_ok=True)
         command = Command(
-            argv=argv, env=tuple(environment.items()), cwd=cwd, account=account, rootfs=overlay, network=container.network,
-            hostname=hostname, mounts=mounts, missing=missing,
+            argv=argv,
+            env=tuple(environment.items()),
+            cwd=cwd,
+            account=account,
+            rootfs=overlay,
+            network=container.network,
+            hostname=hostname,
+            mounts=mounts,
+            missing=missing,
         )
         with _passing_on(server.signal):
             return server.run(command, output=None)

@@ -1,7 +1,7 @@
 """What can be wrong with a Dockerfile's text.
 
-    DockerfileError      always with the span that is wrong
-    └── WordError        inside one word: `${x`, an unknown modifier, `${x:?word}` without x
+DockerfileError      always with the span that is wrong
+└── WordError        inside one word: `${x`, an unknown modifier, `${x:?word}` without x
 """
 
 from __future__ import annotations

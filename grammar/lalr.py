@@ -31,4 +31,4 @@ class Grammar:
 
     def parse(self, source: object) -> Tree[Token]:
         """The tree of a source that `tokenize` understands."""
-        return self._lark.parse(source)  # type: ignore[arg-type]
+        return self._lark.parse(source)

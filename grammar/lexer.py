@@ -222,4 +222,3 @@ FORMS: dict[str, Callable[[LineLexer], Iterator[Token]]] = {
     "VOLUME": LineLexer.json_or_words,
     "WORKDIR": LineLexer.whole,
 }
-

@@ -130,7 +130,9 @@ def _heredocs(source: Source, physical: list[str], line: Line, number: int) -> t
         while True:
             if number >= len(physical):
                 raise DockerfileError(
-                    f"the here-document {name} has no end", span=line.span(match.start(), match.end()), source=source,
+                    f"the here-document {name} has no end",
+                    span=line.span(match.start(), match.end()),
+                    source=source,
                     hint=f"put a line with {name} alone behind it",
                 )
             text = physical[number].lstrip("\t") if chomp else physical[number]

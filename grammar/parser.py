@@ -61,11 +61,15 @@ def parse(source: Source) -> Dockerfile:
             arguments.append(instruction)
         else:
             raise DockerfileError(
-                f"{instruction.keyword} before the first FROM", span=instruction.span, source=source,
+                f"{instruction.keyword} before the first FROM",
+                span=instruction.span,
+                source=source,
                 hint="begin with FROM IMAGE, or FROM scratch; only ARG may stand before it",
             )
     if start is None:
-        raise DockerfileError("there is no FROM", span=Span(1, 1, 1, 1), source=source, hint="begin with FROM IMAGE, or FROM scratch")
+        raise DockerfileError(
+            "there is no FROM", span=Span(1, 1, 1, 1), source=source, hint="begin with FROM IMAGE, or FROM scratch"
+        )
     stages.append(ast.Stage(len(stages), start, tuple(current)))
     return Dockerfile(source, lines.directives, tuple(arguments), tuple(stages))
 
@@ -110,12 +114,16 @@ class _Builder:
 
     def build(self, tree: Tree[Token]) -> Instruction:
         head = cast(Token, tree.children[0])
-        rest = [child for child in tree.children[1:] if child is not None and not (isinstance(child, Token) and child.type == "END")]
+        rest = [
+            child for child in tree.children[1:] if child is not None and not (isinstance(child, Token) and child.type == "END")
+        ]
         if tree.data == "onbuild":
             inner = self.build(cast("Tree[Token]", rest[0]))
             if inner.keyword in _NOT_BEHIND_ONBUILD:
                 raise DockerfileError(
-                    f"ONBUILD {inner.keyword} is not allowed", span=inner.span, source=self._lexer.source,
+                    f"ONBUILD {inner.keyword} is not allowed",
+                    span=inner.span,
+                    source=self._lexer.source,
                     hint="put it into the Dockerfile that uses this image",
                 )
             return ast.OnBuild(*self._common(head, ()), inner, inner.original)
@@ -182,7 +190,9 @@ _Common = tuple[str, str, Span, tuple[Flag, ...]]
 def _from(builder: _Builder, common: _Common, tokens: list[Token]) -> Instruction:
     words = [builder.word(token) for token in tokens if token.type == "WORD"]
     name = words[1] if len(words) > 1 else None
-    if name is not None and not (name.text[:1].isalpha() and name.text.replace("-", "").replace("_", "").replace(".", "").isalnum()):
+    if name is not None and not (
+        name.text[:1].isalpha() and name.text.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    ):
         raise builder.wrong(f"not a name for a stage: {name.text}", name.span, "a letter, then letters, digits, '-', '_' and '.'")
     return ast.From(*common, words[0], name)
 

@@ -169,7 +169,9 @@ class _WordLexer:
             return
         match = _NAME.match(self._text, start + 2)
         if match is None:
-            raise _wrong("${ without a name behind it", self._text, start, start + 2, "write ${NAME}, or \\${ for the text itself")
+            raise _wrong(
+                "${ without a name behind it", self._text, start, start + 2, "write ${NAME}, or \\${ for the text itself"
+            )
         self._position = match.end()
         yield self._token("OPEN", "${", start)
         yield self._token("NAME", match[0], start + 2)
@@ -187,7 +189,10 @@ class _WordLexer:
         modifier = next((text for text in _MODIFIERS if self._text.startswith(text, start)), None)
         if modifier is None:
             raise _wrong(
-                f"unknown modifier {self._text[start : start + 2]!r}", self._text, start, start + 2,
+                f"unknown modifier {self._text[start : start + 2]!r}",
+                self._text,
+                start,
+                start + 2,
                 "there are :- - :+ + :? ? # ## % %% / //",
             )
         self._position += len(modifier)
@@ -198,7 +203,9 @@ class _WordLexer:
         yield from self._bare("/}")
         slash = self._position
         if not self._text.startswith("/", slash):
-            raise _wrong(f"${{x{modifier} without a second /", self._text, opening, slash, f"write ${{NAME{modifier}PATTERN/TEXT}}")
+            raise _wrong(
+                f"${{x{modifier} without a second /", self._text, opening, slash, f"write ${{NAME{modifier}PATTERN/TEXT}}"
+            )
         self._position += 1
         yield self._token("SLASH", "/", slash)
         yield from self._bare("}")
@@ -243,7 +250,9 @@ def _value(tree: Tree[Token], env: Mapping[str, str], text: str) -> str:
         case "?":
             if not is_there:
                 message = word or ("is empty" if value == "" else "is not set")
-                raise _wrong(f"{name}: {message}", text, 0, len(text), f"give it a value: ARG {name}=..., or --build-arg {name}=...")
+                raise _wrong(
+                    f"{name}: {message}", text, 0, len(text), f"give it a value: ARG {name}=..., or --build-arg {name}=..."
+                )
             return value or ""
         case "#":
             return _without_prefix(value or "", word, longest=modifier == "##")

@@ -22,8 +22,22 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "BuildError", "BuildResult", "DockerfileError", "Output", "RegistryError", "build", "history", "images", "inspect",
-    "load", "pull", "push", "remove", "run", "save", "tag",
+    "BuildError",
+    "BuildResult",
+    "DockerfileError",
+    "Output",
+    "RegistryError",
+    "build",
+    "history",
+    "images",
+    "inspect",
+    "load",
+    "pull",
+    "push",
+    "remove",
+    "run",
+    "save",
+    "tag",
 ]
 
 # Where each public name lives: imported when it is first asked for, since start-up time counts.

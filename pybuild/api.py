@@ -98,7 +98,12 @@ def parse_platform(text: str) -> Platform:
 
 
 def push(
-    name: str, *, insecure: bool = False, jobs: int = 4, progress: Progress | None = None, root: str | os.PathLike[str] | None = None
+    name: str,
+    *,
+    insecure: bool = False,
+    jobs: int = 4,
+    progress: Progress | None = None,
+    root: str | os.PathLike[str] | None = None,
 ) -> Descriptor:
     """Put the image of this name into the registry that the name says; the manifest's descriptor. Raises RegistryError."""
     from pybuild.registry.transfer import push as push_image
@@ -201,13 +206,19 @@ def run(
     hostname: str | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> int:
-    """Run an image in the foreground, on our own standard streams; its exit code. Needs root. Raises BuildError, RegistryError."""
+    """Run an image in the foreground, on our own standard streams; its exit code. Root only. Raises BuildError, RegistryError."""
     from pybuild.containers.run import Container
     from pybuild.containers.run import run as run_container
 
     wanted = Container(
-        image=image, command=tuple(command), env=tuple((env or {}).items()), network=network, entrypoint=entrypoint,
-        user=user, workdir=workdir, hostname=hostname,
+        image=image,
+        command=tuple(command),
+        env=tuple((env or {}).items()),
+        network=network,
+        entrypoint=entrypoint,
+        user=user,
+        workdir=workdir,
+        hostname=hostname,
     )
     with Workspace.open(_root(root)) as workspace:
         return run_container(wanted, workspace)

@@ -22,22 +22,24 @@ def image_rows(
     found: Sequence[tuple[Image, tuple[Reference, ...]]], *, name: str | None, no_trunc: bool, now: float | None = None
 ) -> list[Row]:
     """A row for each name of each image."""
-    rows = []
+    rows: list[Row] = []
     for image, names in found:
         for reference in names or (None,):
             if name is not None and (reference is None or not _is_asked_for(reference, name)):
                 continue
             created = image.config.created or ""
             total = _size(image)
-            rows.append({
-                "ID": str(image.id) if no_trunc else image.id.short,
-                "Repository": reference.familiar_repository if reference else _NONE,
-                "Tag": (reference.tag if reference else None) or _NONE,
-                "Digest": str(image.descriptor.digest),
-                "CreatedSince": ago(created, now),
-                "CreatedAt": created,
-                "Size": size(total),
-            })
+            rows.append(
+                {
+                    "ID": str(image.id) if no_trunc else image.id.short,
+                    "Repository": reference.familiar_repository if reference else _NONE,
+                    "Tag": (reference.tag if reference else None) or _NONE,
+                    "Digest": str(image.descriptor.digest),
+                    "CreatedSince": ago(created, now),
+                    "CreatedAt": created,
+                    "Size": size(total),
+                }
+            )
     return rows
 
 
@@ -75,13 +77,15 @@ def history_rows(image: Image) -> tuple[Row, ...]:
     rows: list[Row] = []
     for entry in image.config.history:
         layer = None if entry.empty_layer else next(layers, None)
-        rows.append({
-            "ID": "<missing>",
-            "CreatedAt": entry.created or "",
-            "CreatedBy": entry.created_by or "",
-            "Size": layer.size if layer else 0,
-            "Comment": entry.comment or "",
-        })
+        rows.append(
+            {
+                "ID": "<missing>",
+                "CreatedAt": entry.created or "",
+                "CreatedBy": entry.created_by or "",
+                "Size": layer.size if layer else 0,
+                "Comment": entry.comment or "",
+            }
+        )
     if rows:
         rows[-1]["ID"] = str(image.id)
     return tuple(reversed(rows))
@@ -95,13 +99,15 @@ def shown_history(rows: Sequence[Mapping[str, object]], *, no_trunc: bool, human
         if not no_trunc:
             identity = identity.removeprefix("sha256:")[:12]
             by = by if len(by) <= _COMMAND_WIDTH else by[: _COMMAND_WIDTH - 1] + "…"
-        shown.append({
-            **row,
-            "ID": identity if row["ID"] != "<missing>" else "<missing>",
-            "CreatedBy": by,
-            "CreatedSince": ago(str(row["CreatedAt"])) if human else row["CreatedAt"],
-            "Size": size(int(str(row["Size"]))) if human else row["Size"],
-        })
+        shown.append(
+            {
+                **row,
+                "ID": identity if row["ID"] != "<missing>" else "<missing>",
+                "CreatedBy": by,
+                "CreatedSince": ago(str(row["CreatedAt"])) if human else row["CreatedAt"],
+                "Size": size(int(str(row["Size"]))) if human else row["Size"],
+            }
+        )
     return shown
 
 
@@ -134,5 +140,13 @@ def inspected(image: Image, names: Sequence[Reference]) -> Row:
 
 def _completed(config: dict[str, object]) -> dict[str, object]:
     """The config with the fields that docker shows even when they are empty."""
-    empty: dict[str, object] = {"User": "", "Env": None, "Entrypoint": None, "Cmd": None, "Volumes": None, "WorkingDir": "", "Labels": None}
+    empty: dict[str, object] = {
+        "User": "",
+        "Env": None,
+        "Entrypoint": None,
+        "Cmd": None,
+        "Volumes": None,
+        "WorkingDir": "",
+        "Labels": None,
+    }
     return empty | config

@@ -134,7 +134,7 @@ def run_config_document(config: RunConfig) -> dict[str, object]:
         "StopSignal": config.stop_signal,
         "Shell": None if config.shell is None else list(config.shell),
     }
-    return {name: value for name, value in document.items() if value or value == [] and name in ("Entrypoint", "Cmd")}
+    return {name: value for name, value in document.items() if value or (value == [] and name in ("Entrypoint", "Cmd"))}
 
 
 def _healthcheck_document(health: Healthcheck) -> dict[str, object]:

@@ -49,7 +49,7 @@ def run(tasks: Sequence[Callable[[], None]], stop: Stop, *, jobs: int) -> None:
                 except IndexError:
                     break
                 task()
-        except BaseException as error:  # noqa: BLE001 (raised again by the caller's thread)
+        except BaseException as error:
             ended.put(error)
         else:
             ended.put(None)

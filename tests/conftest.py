@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 try:
-    import pybuild.builder  # noqa: F401
+    import pybuild.builder
 except ImportError:
     # A checkout that is not installed: the folders beside pybuild/ are its packages.
     sys.path.insert(0, str(ROOT))

@@ -40,16 +40,7 @@ class _Gzip:
     """A gzip member with a fixed header: no name, no time."""
 
     def __init__(self, level: int) -> None:
-        if level <= 2:
-            from isal import isal_zlib
-
-            self._crc = isal_zlib.crc32
-            self._deflate = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
-        else:
-            import zlib
-
-            self._crc = zlib.crc32
-            self._deflate = zlib.compressobj(level, zlib.DEFLATED, -15)
+        self._crc, self._deflate = _deflate(level)
         self._check = 0
         self._size = 0
         self._head = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
@@ -58,12 +49,22 @@ class _Gzip:
         self._check = self._crc(content, self._check)
         self._size += len(content)
         head, self._head = self._head, b""
-        return head + cast(bytes, self._deflate.compress(content))
+        return head + self._deflate.compress(content)
 
     def flush(self) -> bytes:
         tail = self._check.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little")
         head, self._head = self._head, b""
-        return head + cast(bytes, self._deflate.flush()) + tail
+        return head + self._deflate.flush() + tail
+
+
+def _deflate(level: int) -> tuple[Callable[[memoryview, int], int], Compressor]:
+    if level <= 2:
+        from isal import isal_zlib
+
+        return isal_zlib.crc32, isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
+    import zlib
+
+    return zlib.crc32, zlib.compressobj(level, zlib.DEFLATED, -15)
 
 
 def _zstd(level: int) -> Compressor:
@@ -82,7 +83,7 @@ class _Codec:
 COMPRESSIONS = {
     "gzip": _Codec(range(1, 10), 1, _Gzip),
     "zstd": _Codec(range(1, 20), 3, _zstd),
-    "none": _Codec(range(0, 1), 0, lambda level: Plain()),
+    "none": _Codec(range(1), 0, lambda level: Plain()),
 }
 
 
@@ -105,9 +106,7 @@ class Compression:
         if not level_text.isascii() or not level_text.isdigit() or int(level_text) not in codec.levels:
             if len(codec.levels) == 1:
                 raise PlanError(f"no such level of {name}: {level_text!r}", hint=f"write {name} alone")
-            raise PlanError(
-                f"no such level of {name}: {level_text!r}", hint=f"there are {codec.levels[0]} to {codec.levels[-1]}"
-            )
+            raise PlanError(f"no such level of {name}: {level_text!r}", hint=f"there are {codec.levels[0]} to {codec.levels[-1]}")
         return cls(name, int(level_text))
 
     def compressor(self) -> Compressor:

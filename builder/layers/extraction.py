@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pybuild.builder.errors import ContextError, ExportError, LayerError
 from pybuild.builder.layers.compression import BLOCK, Source, decompressed
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, SpoolContent
-from pybuild.builder.layers.tar import read as read_tar
+from pybuild.builder.layers.untar import read as read_tar
 from pybuild.registry import Descriptor, Digest, Store, media
 from pybuild.registry.errors import DigestMismatch, UnsupportedMediaType
 

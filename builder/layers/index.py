@@ -123,9 +123,7 @@ def entry_on_disk(place: str, path: str, status: os.stat_result) -> Entry | None
     xattrs = kept_xattrs(place)
     match stat.S_IFMT(status.st_mode):
         case stat.S_IFREG:
-            return Entry(
-                path, Kind.FILE, *common, status.st_size, status.st_mtime_ns, xattrs=xattrs, content=DiskContent(place)
-            )
+            return Entry(path, Kind.FILE, *common, status.st_size, status.st_mtime_ns, xattrs=xattrs, content=DiskContent(place))
         case stat.S_IFDIR:
             return Entry(path, Kind.DIRECTORY, *common, 0, status.st_mtime_ns, xattrs=xattrs)
         case stat.S_IFLNK:
@@ -145,11 +143,15 @@ def kept_xattrs(place: str) -> tuple[tuple[str, bytes], ...]:
     """The extended attributes that an image keeps: capabilities and the user's own; labels of the host are not."""
     try:
         names = os.listxattr(place, follow_symlinks=False)
-        return tuple(
-            (name, os.getxattr(place, name, follow_symlinks=False))
-            for name in sorted(names)
-            if name.startswith(_XATTRS) and not name.startswith("user.overlay.")
-        ) if names else ()
+        return (
+            tuple(
+                (name, os.getxattr(place, name, follow_symlinks=False))
+                for name in sorted(names)
+                if name.startswith(_XATTRS) and not name.startswith("user.overlay.")
+            )
+            if names
+            else ()
+        )
     except OSError:
         return ()
 

@@ -82,7 +82,9 @@ def write(entries: Sequence[Entry], out: BinaryIO) -> None:
 
 def _named(error: BaseException, place: str) -> BaseException:
     if isinstance(error, OSError) and not isinstance(error, BuildError):
-        return ExportError(f"cannot write to {place}: {error.strerror}", hint="free some space, or set PYBUILD_ROOT to another disk")
+        return ExportError(
+            f"cannot write to {place}: {error.strerror}", hint="free some space, or set PYBUILD_ROOT to another disk"
+        )
     return error
 
 

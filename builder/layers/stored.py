@@ -109,14 +109,24 @@ def _row(entry: Entry, is_opaque: bool) -> tuple[object, ...]:
     if entry.xattrs or entry.device != (0, 0):
         extra = json.dumps([list(entry.device), [[name, value.hex()] for name, value in entry.xattrs]])
     return (
-        _bytes(entry.parent), _bytes(entry.name), int(entry.kind), entry.mode, entry.uid, entry.gid, entry.size,
-        entry.mtime_ns, _bytes(entry.link), extra, int(is_opaque),
+        _bytes(entry.parent),
+        _bytes(entry.name),
+        int(entry.kind),
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        entry.size,
+        entry.mtime_ns,
+        _bytes(entry.link),
+        extra,
+        int(is_opaque),
     )
 
 
 def _entry(row: tuple[object, ...]) -> Entry:
     parent, name, kind, mode, uid, gid, size, mtime, link, extra, _ = row
-    device, xattrs = (0, 0), ()
+    device: tuple[int, int] = (0, 0)
+    xattrs: tuple[tuple[str, bytes], ...] = ()
     if extra:
         numbers, pairs = json.loads(str(extra))
         device = (numbers[0], numbers[1])

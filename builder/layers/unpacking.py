@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from pybuild.builder.errors import LayerError
 from pybuild.builder.layers.compression import BLOCK, LONGEST_MAGIC, decompressed, detect
 from pybuild.builder.layers.entry import Entry, Kind, SpoolContent
 from pybuild.builder.layers.tar import BLOCK as TAR_BLOCK
-from pybuild.builder.layers.tar import is_tar, read
-from pybuild.builder.errors import LayerError
+from pybuild.builder.layers.untar import is_tar, read
 from pybuild.registry import Store
 
 

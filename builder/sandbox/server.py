@@ -11,6 +11,7 @@ this program, and nobody else has the socket.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import selectors
@@ -45,9 +46,7 @@ class SpawnServer:
     def start(cls) -> SpawnServer:
         """Fork the server. Raises SandboxError when the place does not allow sandboxes."""
         if os.geteuid() != 0:
-            raise SandboxError(
-                "RUN needs root", hint="build as root; a Dockerfile without RUN builds as any user"
-            )
+            raise SandboxError("RUN needs root", hint="build as root; a Dockerfile without RUN builds as any user")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST_MESSAGE)
@@ -127,19 +126,15 @@ class SpawnServer:
                 self._tell(("kill", running, 0))
 
     def _tell(self, message: tuple[str, int, int]) -> None:
-        try:
+        # A server that is gone has taken with it what it ran.
+        with contextlib.suppress(OSError):
             self._channel.send(pickle.dumps(message))
-        except OSError:
-            # It is gone, and what it ran with it.
-            pass
 
     def close(self) -> None:
         """End the server, and what still runs."""
         self._channel.close()
-        try:
+        with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
-        except ChildProcessError:
-            pass
 
 
 def _collect(readers: dict[int, int], output: Output | None) -> bytes:
@@ -164,7 +159,9 @@ def _exit_code(status: bytes) -> int:
     kind, _, text = status.partition(b" ")
     if kind == b"failed":
         message = text.partition(b"\0")[0].decode(errors="replace")
-        raise SandboxError(f"cannot make the sandbox: {message}", hint="RUN needs root with CAP_SYS_ADMIN, and a store that is not on overlayfs")
+        raise SandboxError(
+            f"cannot make the sandbox: {message}", hint="RUN needs root with CAP_SYS_ADMIN, and a store that is not on overlayfs"
+        )
     if kind == b"exit":
         return int(text)
     return 128 + signal.SIGKILL
@@ -216,7 +213,15 @@ def _keep(command: Command, descriptors: list[int]) -> None:
             _become(command, descriptors)
         for descriptor in descriptors[1:]:
             os.close(descriptor)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH):
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGHUP,
+            signal.SIGQUIT,
+            signal.SIGUSR1,
+            signal.SIGUSR2,
+            signal.SIGWINCH,
+        ):
             signal.signal(number, lambda number, _: os.kill(child, number))
         _, result = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(result)

@@ -6,6 +6,7 @@ before; the command itself starts last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -22,11 +23,9 @@ _OVERLAY_OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off
 def unshare_namespaces(network: str) -> None:
     """Leave the host's namespaces; children are then in a new pid namespace."""
     kernel.unshare(NAMESPACES | (kernel.CLONE_NEWNET if network == "none" else 0))
-    try:
+    # A kernel without cgroups has nothing to hide.
+    with contextlib.suppress(OSError):
         kernel.unshare(kernel.CLONE_NEWCGROUP)
-    except OSError:
-        # A kernel without cgroups has nothing to hide.
-        pass
 
 
 def enter(command: Command) -> None:

@@ -72,5 +72,3 @@ def run(arguments: list[str]) -> int:
     from pybuild.cli.errors import guarded
 
     return guarded(lambda: main.main(args=arguments, prog_name="pybuild", standalone_mode=False))
-
-

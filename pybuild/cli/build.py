@@ -55,18 +55,37 @@ def _output(ctx: click.Context, parameter: click.Parameter, value: str) -> Outpu
 @click.option("--build-arg", "build_args", multiple=True, metavar="K=V", callback=_pairs, help="A value for an ARG.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", callback=_pairs, help="A label for the image.")
 @click.option("--target", metavar="STAGE", help="The stage to build; else the last.")
-@click.option("--build-context", "build_contexts", multiple=True, metavar="NAME=DIR", callback=_pairs,
-              help="Another context: a folder, or oci-layout://DIR[:TAG] in place of an image.")
+@click.option(
+    "--build-context",
+    "build_contexts",
+    multiple=True,
+    metavar="NAME=DIR",
+    callback=_pairs,
+    help="Another context: a folder, or oci-layout://DIR[:TAG] in place of an image.",
+)
 @click.option("--platform", metavar="OS/ARCH", help="What to build for; else this machine.")
 @click.option("--no-cache", is_flag=True, help="Do every step anew.")
 @click.option("--pull", is_flag=True, help="Ask the registry for base images, even if they are here.")
-@click.option("--network", type=click.Choice(["default", "host", "none"]), default="default", show_default=True, help="The network of RUN.")
-@click.option("--compression", default="gzip", show_default=True, metavar="gzip|zstd|none[:LEVEL]", help="How layers are compressed.")
-@click.option("-o", "--output", "outputs", multiple=True, metavar="type=T,dest=PATH", callback=_outputs,
-              help="Write the result there too: oci, docker, tar, local or registry.")
+@click.option(
+    "--network", type=click.Choice(["default", "host", "none"]), default="default", show_default=True, help="The network of RUN."
+)
+@click.option(
+    "--compression", default="gzip", show_default=True, metavar="gzip|zstd|none[:LEVEL]", help="How layers are compressed."
+)
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="type=T,dest=PATH",
+    callback=_outputs,
+    help="Write the result there too: oci, docker, tar, local or registry.",
+)
 @click.option("--push", is_flag=True, help="Push the image to the registries of its names.")
 @click.option("--insecure", is_flag=True, help="Allow registries without TLS, or with certificates that cannot be checked.")
-@click.option("--timestamp", type=int, metavar="SECONDS", envvar="SOURCE_DATE_EPOCH", help="Take the place of the clock, for equal digests.")
+@click.option(
+    "--timestamp", type=int, metavar="SECONDS", envvar="SOURCE_DATE_EPOCH", help="Take the place of the clock, for equal digests."
+)
 @click.option("-j", "--jobs", type=click.IntRange(1), default=4, show_default=True, help="Steps at the same time.")
 @click.option("--iidfile", metavar="FILE", help="Write the image ID to a file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image ID alone.")

@@ -9,7 +9,14 @@ from pybuild.cli.templates import print_rows
 from pybuild.listings import image_rows
 
 _COLUMNS = ("Repository", "Tag", "ID", "CreatedSince", "Size")
-_HEADS = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "Digest": "DIGEST"}
+_HEADS = {
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "ID": "IMAGE ID",
+    "CreatedSince": "CREATED",
+    "Size": "SIZE",
+    "Digest": "DIGEST",
+}
 
 
 @click.command("images", short_help="List images")

@@ -14,7 +14,9 @@ from pybuild import api
 @click.argument("arguments", nargs=-1, metavar="[COMMAND [ARG...]]")
 @click.option("--rm", is_flag=True, help="Keep nothing of the container; it is so with and without.")
 @click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable for the container; K alone takes ours.")
-@click.option("--network", type=click.Choice(["host", "none"]), default="host", show_default=True, help="The container's network.")
+@click.option(
+    "--network", type=click.Choice(["host", "none"]), default="host", show_default=True, help="The container's network."
+)
 @click.option("--entrypoint", metavar="PROGRAM", help="In place of the image's ENTRYPOINT.")
 @click.option("-u", "--user", metavar="USER[:GROUP]", help="In place of the image's USER.")
 @click.option("-w", "--workdir", metavar="DIR", help="In place of the image's WORKDIR.")

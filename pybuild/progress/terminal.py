@@ -70,7 +70,9 @@ class Terminal:
     def _transferred(self, event: Transferred) -> None:
         if event.action in ("mounted", "exists") or event.done >= event.total:
             self._transfers.pop(event.name, None)
-            said = {"mounted": "mounted", "exists": "already there"}.get(event.action, f"{event.action}ed {text.size(event.total)}")
+            said = {"mounted": "mounted", "exists": "already there"}.get(
+                event.action, f"{event.action}ed {text.size(event.total)}"
+            )
             self._print(f"  {event.name} {_DIM}{said}{_PLAIN}")
         else:
             self._transfers[event.name] = event

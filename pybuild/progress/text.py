@@ -35,7 +35,9 @@ def result(event: Finished) -> str:
 
 def printable(text: str) -> str:
     """Text without control characters, which could drive the terminal."""
-    return "".join(character if character.isprintable() else " " if character == "\t" else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join(
+        character if character.isprintable() else " " if character == "\t" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 def first_line(text: str) -> str:

@@ -35,14 +35,17 @@ def test_touching_a_file_changes_nothing(folder, database):
     assert digest(folder, database) == before
 
 
-@pytest.mark.parametrize("change", [
-    lambda folder: (folder / "a").write_text("other"),
-    lambda folder: (folder / "a").chmod(0o600),
-    lambda folder: (folder / "d/new").write_text(""),
-    lambda folder: (folder / "d/b").rename(folder / "d/renamed"),
-    lambda folder: (folder / "d/e").chmod(0o700),
-    lambda folder: (folder / "link").symlink_to("a"),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "a").write_text("other"),
+        lambda folder: (folder / "a").chmod(0o600),
+        lambda folder: (folder / "d/new").write_text(""),
+        lambda folder: (folder / "d/b").rename(folder / "d/renamed"),
+        lambda folder: (folder / "d/e").chmod(0o700),
+        lambda folder: (folder / "link").symlink_to("a"),
+    ],
+)
 def test_what_a_layer_would_show_changes_the_digest(folder, database, change):
     before = digest(folder, database)
     change(folder)

@@ -1,0 +1,154 @@
+"""A registry of the tests' own: in memory, written from the distribution-spec, and wrong on demand."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import re
+import threading
+import urllib.parse
+from dataclasses import dataclass, field
+
+from pybuild.registry import Digest
+from real.threads import serving
+
+@dataclass
+class Fault:
+    """What to do instead of the right thing: once each, for the first requests whose `METHOD path` matches `pattern`."""
+
+    pattern: str
+    status: int = 0
+    headers: dict = field(default_factory=dict)
+    content: bytes | None = None
+    cut_after: int | None = None
+    damage: bool = False
+    times: int = 1
+
+
+class FaultyRegistry:
+    """A whole registry in memory: a second implementation of the specification, with faults."""
+
+    def __init__(self):
+        self.blobs = {}
+        self.manifests = {}
+        self.uploads = 0
+        self.faults = []
+        self.requests = []
+        self.headers = []
+        self.knows_ranges = True
+        self.host = ""
+        self.mutex = threading.Lock()
+
+    def serve(self, image, store, name, tag="latest"):
+        """Have an image."""
+        for blob in image.manifest.blobs:
+            self.blobs[str(blob.digest)] = store.read(blob)
+        self.add_manifest(name, tag, image.manifest.raw, image.manifest.media_type)
+
+    def add_manifest(self, name, tag, content, media_type):
+        for key in (tag, str(Digest.of(content))):
+            self.manifests[name, key] = (content, media_type)
+
+    def fault_for(self, request):
+        with self.mutex:
+            for fault in self.faults:
+                if fault.times and re.search(fault.pattern, request):
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def count(self, pattern):
+        return sum(bool(re.search(pattern, request)) for request in self.requests)
+
+
+def _handler(registry):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def respond(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            request = f"{self.command} {self.path}"
+            with registry.mutex:
+                registry.requests.append(request)
+                registry.headers.append(dict(self.headers))
+            fault = registry.fault_for(request)
+            if fault and fault.status:
+                return self.answer(fault.status, fault.content or b"", fault.headers)
+            status, content, headers = self.right(body)
+            if fault and fault.damage:
+                content = bytes([content[0] ^ 1]) + content[1:]
+            if fault and fault.content is not None:
+                content = fault.content
+            headers = headers | (fault.headers if fault else {})
+            return self.answer(status, content, headers, fault.cut_after if fault else None)
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = respond
+
+        def answer(self, status, content, headers, cut_after=None):
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if "Content-Length" not in headers:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content[:cut_after])
+            if cut_after is not None:
+                self.close_connection = True
+
+        def right(self, body):
+            """What the specification asks for."""
+            path, _, query = self.path.partition("?")
+            arguments = urllib.parse.parse_qs(query)
+            if found := re.fullmatch(r"/v2/(.+)/manifests/([^/]+)", path):
+                return self.manifest(found[1], found[2], body)
+            if found := re.fullmatch(r"/v2/(.+)/blobs/uploads/(.*)", path):
+                return self.upload(found[1], found[2], arguments, body)
+            if found := re.fullmatch(r"/v2/(.+)/blobs/(sha256:.+)", path):
+                return self.blob(found[2])
+            return (200, b"", {}) if path == "/v2/" else (404, b"", {})
+
+        def manifest(self, name, key, body):
+            if self.command == "PUT":
+                registry.add_manifest(name, key, body, self.headers["Content-Type"])
+                return 201, b"", {"Docker-Content-Digest": str(Digest.of(body))}
+            if (name, key) not in registry.manifests:
+                return 404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}', {}
+            content, media_type = registry.manifests[name, key]
+            return 200, content, {"Content-Type": media_type}
+
+        def upload(self, name, session, arguments, body):
+            if self.command == "POST":
+                registry.uploads += 1
+                return 202, b"", {"Location": f"/v2/{name}/blobs/uploads/{registry.uploads}?state=x"}
+            if self.command == "PUT":
+                if str(Digest.of(body)) != arguments["digest"][0]:
+                    return 400, b'{"errors":[{"code":"DIGEST_INVALID"}]}', {}
+                registry.blobs[arguments["digest"][0]] = body
+                return 201, b"", {"Docker-Content-Digest": arguments["digest"][0]}
+            return 204, b"", {}
+
+        def blob(self, digest):
+            if digest not in registry.blobs:
+                return 404, b'{"errors":[{"code":"BLOB_UNKNOWN"}]}', {}
+            content = registry.blobs[digest]
+            wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            if wanted and registry.knows_ranges:
+                start = int(wanted[1])
+                return 206, content[start:], {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+            return 200, content, {}
+
+        def log_message(self, *_):
+            pass
+
+    return Handler
+
+
+@contextlib.contextmanager
+def faulty_registry():
+    """The registry, listening on `host`."""
+    registry = FaultyRegistry()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(registry))) as port:
+        registry.host = f"127.0.0.1:{port}"
+        yield registry
