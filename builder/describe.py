@@ -1,0 +1,58 @@
+"""The IR as text for people and golden files, and as a document for programs. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, SourceStep, Step, WorkdirStep
+from pybuild.registry import ImageConfig
+from pybuild.registry.config import run_config_document
+
+_KINDS: dict[type, str] = {SourceStep: "source", RunStep: "run", CopyStep: "copy", WorkdirStep: "workdir", MetaStep: "meta"}
+_LEFT_OUT = ("name", "span")
+
+
+def describe(graph: BuildGraph) -> str:
+    """The graph as text: a block for each step, then one for each stage."""
+    lines: list[str] = []
+    for number, step in enumerate(graph.steps):
+        lines.append(f"step {number} {_KINDS[type(step)]} line {step.span.line}: {step.name}")
+        lines += [f"    {name}: {_shown(value)}" for name, value in _values(step) if value not in (None, (), "")]
+    for stage in graph.stages:
+        lines.append(f"stage {stage.name}: ends with step {stage.last}")
+        lines += [f"    {name}: {_shown(value)}" for name, value in _config(stage.config).items()]
+    lines += [f"warning: {warning}" for warning in graph.warnings]
+    return "\n".join(lines) + "\n"
+
+
+def document(graph: BuildGraph) -> dict[str, object]:
+    """The graph as JSON has it."""
+    return {
+        "steps": [
+            {"kind": _KINDS[type(step)], "name": step.name, "line": step.span.line, **{k: _plain(v) for k, v in _values(step)}}
+            for step in graph.steps
+        ],
+        "stages": [{"name": stage.name, "last": stage.last, "config": _config(stage.config)} for stage in graph.stages],
+        "warnings": list(graph.warnings),
+    }
+
+
+def _values(step: Step) -> list[tuple[str, object]]:
+    return [(item.name, getattr(step, item.name)) for item in fields(step) if item.name not in _LEFT_OUT]
+
+
+def _config(config: ImageConfig) -> dict[str, object]:
+    document: dict[str, object] = {"Platform": str(config.platform)}
+    if config.author:
+        document["Author"] = config.author
+    return document | run_config_document(config.config)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(f"{item[0]}={item[1]}" if isinstance(item, tuple) else repr(item) for item in value)
+    return str(value) if not isinstance(value, str) else repr(value)
+
+
+def _plain(value: object) -> object:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,59 @@
+"""From a Dockerfile to the IR, and to the errors of the ones that mean nothing: a golden folder for each case.
+
+A case is a folder in fixtures/dockerfiles: `Dockerfile`, and `graph.txt` or `error.txt`. A comment `# with: {...}` in its first line
+has options as JSON: build_args, target, folders.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pybuild.builder.describe import describe, document
+from pybuild.builder.errors import BuildError
+from pybuild.builder.plan import Base, needed_images, plan
+from pybuild.builder.scope import Options
+from pybuild.grammar import DockerfileError, Source, parse
+from pybuild.registry import Digest, ImageConfig, Platform, RunConfig
+
+CASES = sorted(path.parent for path in Path(__file__).parents[2].glob("fixtures/dockerfiles/*/Dockerfile"))
+BASE = Base(
+    Digest.of(b"base"),
+    ImageConfig(
+        Platform("linux", "amd64"),
+        RunConfig(env=("PATH=/bin", "BASE=yes"), cmd=("base-cmd",), labels=(("from", "base"),), working_dir="/srv"),
+    ),
+)
+
+
+def planned(text: str):
+    first = text.split("\n", 1)[0]
+    asked = json.loads(first.removeprefix("# with: ")) if first.startswith("# with: ") else {}
+    options = Options(
+        Platform("linux", "amd64"),
+        build_args=tuple(asked.get("build_args", {}).items()),
+        target=asked.get("target"),
+        folders=tuple(asked.get("folders", ())),
+    )
+    dockerfile = parse(Source("Dockerfile", text))
+    return plan(dockerfile, options, dict.fromkeys(needed_images(dockerfile, options), BASE))
+
+
+def test_there_are_cases():
+    assert len(CASES) >= 30
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_golden(case: Path, golden):
+    text = (case / "Dockerfile").read_bytes().decode().removeprefix("\ufeff").replace("\r\n", "\n")
+    try:
+        graph = planned(text)
+    except (BuildError, DockerfileError) as error:
+        golden(case / "error.txt", f"{error}\nhint: {error.hint}\nexit code: {error.exit_code}\n")
+        assert not (case / "graph.txt").exists()
+    else:
+        golden(case / "graph.txt", describe(graph))
+        json.dumps(document(graph))
+        assert not (case / "error.txt").exists()
