@@ -202,6 +202,7 @@ class Context:
         fresh = []
         found: dict[str, bytes] = {}
         young = time.time_ns() - _GRAIN_NS
+        hasher = Hasher()
         for entry in files:
             parent, _, name = f"{self.root}/{entry.path}".rpartition("/")
             # SQLite keeps text as UTF-8, which has no surrogates.
@@ -214,7 +215,7 @@ class Context:
                 found[entry.path] = record[1]
                 continue
             assert isinstance(entry.content, DiskContent)
-            digest = found[entry.path] = hashed(entry.content.path)
+            digest = found[entry.path] = hasher.digest(entry.content.path)
             if max(stamp[1], stamp[2]) < young:
                 fresh.append((parent, name, stamp, digest))
         if fresh:
@@ -240,25 +241,33 @@ def listed(name: str, entry: Entry, content: bytes, shared: str) -> bytes:
     return repr(values).encode(errors="surrogateescape")
 
 
-def hashed(path: str) -> bytes:
-    """The BLAKE3 digest of a file's content. Raises ContextError."""
-    from blake3 import blake3
+class Hasher:
+    """BLAKE3 digests of files' contents. One buffer serves all of them: to make one for each costs more than reading."""
 
-    try:
-        with open(path, "rb", buffering=0) as file:
-            content = file.read(_BLOCK)
-            if len(content) < _BLOCK:
-                return blake3(content).digest()
-            mark = blake3(max_threads=blake3.AUTO)
-            mark.update(content)
-            buffer = bytearray(8 * _BLOCK)
-            while size := file.readinto(buffer):
-                mark.update(memoryview(buffer)[:size])
+    def __init__(self) -> None:
+        from blake3 import blake3
+
+        self._blake3 = blake3
+        self._buffer = bytearray(_BLOCK)
+        self._view = memoryview(self._buffer)
+
+    def digest(self, path: str) -> bytes:
+        """The digest of one file's content. Raises ContextError."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                size = os.readv(descriptor, (self._buffer,))
+                if size < _BLOCK and not os.readv(descriptor, (self._view[size:],)):
+                    return self._blake3(self._view[:size]).digest()
+            finally:
+                os.close(descriptor)
+            mark = self._blake3(max_threads=self._blake3.AUTO)
+            mark.update_mmap(path)
             return mark.digest()
-    except OSError as error:
-        raise ContextError(
-            f"cannot read {path}: {error.strerror}", hint="if the build does not need it, put it into .dockerignore"
-        ) from error
+        except OSError as error:
+            raise ContextError(
+                f"cannot read {path}: {error.strerror}", hint="if the build does not need it, put it into .dockerignore"
+            ) from error
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:

@@ -88,7 +88,7 @@ class ImageConfig:
         config = cls(
             platform,
             _read_run_config(Fields(fields.get("config", dict, {}), f"{where}: config")),
-            tuple(Digest(text) for text in rootfs.texts("diff_ids")),
+            rootfs.digests("diff_ids"),
             tuple(_read_history(item) for item in fields.objects("history")),
             fields.text("created"),
             fields.text("author"),

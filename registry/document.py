@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
 
-from pybuild.registry.errors import InvalidDocument
+from pybuild.registry.digest import Digest
+from pybuild.registry.errors import InvalidDigest, InvalidDocument
 
 _T = TypeVar("_T")
 Json = Mapping[str, object]
@@ -69,6 +70,20 @@ class Fields:
     def text(self, name: str) -> str | None:
         """A text field that may be missing."""
         return self.get(name, str, "") or None
+
+    def digest(self, name: str) -> Digest:
+        """A digest; missing is an error."""
+        return self._digest(name, self.need(name, str))
+
+    def digests(self, name: str) -> tuple[Digest, ...]:
+        """A list of digests; missing is empty."""
+        return tuple(self._digest(name, text) for text in self.texts(name))
+
+    def _digest(self, name: str, text: str) -> Digest:
+        try:
+            return Digest(text)
+        except InvalidDigest as error:
+            raise InvalidDocument(f"{self._where}: {name}: {error}", hint="only sha256 is supported") from error
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts; missing is empty."""

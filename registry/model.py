@@ -41,7 +41,7 @@ class Descriptor:
         platform = fields.get("platform", dict, {})
         return cls(
             fields.text("mediaType") or "",
-            Digest(fields.need("digest", str)),
+            fields.digest("digest"),
             size,
             fields.pairs("annotations"),
             _read_platform(Fields(platform, "platform")) if platform else None,
@@ -179,6 +179,9 @@ def _read_platform(fields: Fields) -> Platform:
 def _kind(fields: Fields, media_type: str, where: str) -> str:
     """The document's own mediaType; an OCI document may leave it out, and its shape tells."""
     own = fields.text("mediaType")
+    has_layers = fields.get("layers", list, []) or fields.get("config", dict, {})
+    if fields.get("manifests", list, []) and has_layers:
+        raise InvalidDocument(f"{where}: an index and a manifest in one", hint="do not trust where it came from")
     if own:
         return own
     version = fields.get("schemaVersion", int, 0)

@@ -22,6 +22,8 @@ except ImportError:
 
 sys.path.insert(0, str(ROOT / "tests"))
 
+from checker import check_layout  # noqa: E402
+from real.foreign import TAG, busybox_layout, run  # noqa: E402
 from real.registries import Registry, running_registry  # noqa: E402
 
 from pybuild.builder.workspace import Workspace  # noqa: E402
@@ -78,6 +80,20 @@ def htpasswd_registry(tmp_path_factory: pytest.TempPathFactory):
     """A real registry that wants the user `alice` with the password `secret`."""
     with running_registry(tmp_path_factory.mktemp("htpasswd"), users=True) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def foreign_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An OCI layout that umoci made; its image `busybox` has a shell and /etc/passwd."""
+    return busybox_layout(tmp_path_factory.mktemp("foreign") / "layout")
+
+
+@pytest.fixture(scope="session")
+def foreign_base(foreign_layout: Path, registry: Registry) -> str:
+    """The name of the image of `foreign_layout` in the registry, where skopeo put it."""
+    name = registry.name("library/busybox:latest")
+    run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{foreign_layout}:{TAG}", f"docker://{name}")
+    return name
 
 
 @pytest.fixture

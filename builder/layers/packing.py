@@ -23,6 +23,8 @@ from pybuild.builder.layers.tar import END, header
 from pybuild.registry import Descriptor, Digest, Store, media
 
 _POOL = 6
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_PADDING = bytes(TAR_BLOCK)
 Tee = Callable[[bytes], None]
 
 
@@ -115,6 +117,17 @@ def _stream(entries: Sequence[Entry], sink: _Sink, on_bytes: Callable[[int], Non
         if entry.kind is not Kind.FILE or not entry.size:
             continue
         left = entry.size
+        end = position + left
+        if end <= BLOCK and type(entry.content) is DiskContent:
+            # Most files are small: one read, straight into the block, and no more ceremony than that.
+            if _read_whole(entry.content.path, block[position:end]) != left:
+                raise _changed(entry)
+            padding = -left % TAR_BLOCK
+            block[end : end + padding] = _PADDING[:padding]
+            position = end + padding
+            if on_bytes is not None:
+                on_bytes(left)
+            continue
         with _Reader(entry) as reader:
             while left:
                 if position == BLOCK:
@@ -128,10 +141,25 @@ def _stream(entries: Sequence[Entry], sink: _Sink, on_bytes: Callable[[int], Non
                     on_bytes(size)
         padding = -entry.size % TAR_BLOCK
         # A block is a multiple of a tar block: the padding always fits.
-        block[position : position + padding] = bytes(padding)
+        block[position : position + padding] = _PADDING[:padding]
         position += padding
     put(END)
     sink.finish(block[:position])
+
+
+def _read_whole(path: str, block: memoryview) -> int:
+    try:
+        descriptor = os.open(path, _READ)
+        try:
+            return os.readv(descriptor, (block,))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> ContextError:
+    return ContextError(f"cannot read {path}: {error.strerror}", hint="if the build does not need it, put it into .dockerignore")
 
 
 def _changed(entry: Entry) -> ContextError:
@@ -154,11 +182,9 @@ class _Reader:
         match self._content:
             case DiskContent(path):
                 try:
-                    self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                    self._descriptor = os.open(path, _READ)
                 except OSError as error:
-                    raise ContextError(
-                        f"cannot read {path}: {error.strerror}", hint="if the build does not need it, put it into .dockerignore"
-                    ) from error
+                    raise _unreadable(path, error) from error
             case BytesContent(content):
                 self._bytes = memoryview(content)
             case SpoolContent(_, offset):
@@ -174,7 +200,7 @@ class _Reader:
                 try:
                     return os.readv(self._descriptor, (block,))
                 except OSError as error:
-                    raise ContextError(f"cannot read {path}: {error.strerror}") from error
+                    raise _unreadable(path, error) from error
             case SpoolContent(descriptor, _):
                 size = os.preadv(descriptor, (block,), self._offset)
                 self._offset += size

@@ -6,6 +6,8 @@ Source: POSIX pax, "ustar Interchange Format"; image-spec, layer.md, for whiteou
 from __future__ import annotations
 
 import os
+import zlib
+from functools import cache
 
 from pybuild.builder.layers.entry import Entry, Kind
 
@@ -109,20 +111,25 @@ def _block(entry: Entry, kind: Kind, name: bytes, link: bytes, size: int, second
         minor & 0o7777777,
         prefix.ljust(167, b"\0"),
     )
-    return b"%b%06o\0 %b" % (block[:148], sum(block), block[156:])
-
-
-def _pax(records: list[tuple[bytes, bytes]], block: bytes) -> bytes:
-    body = b"".join(_record(key, value) for key, value in sorted(records))
-    holder = Entry("", Kind.FILE, 0o644)
-    head = _block(holder, Kind.FILE, b"PaxHeaders/" + block[:88].rstrip(b"\0"), b"", len(body), 0, b"")
-    head = head[:156] + b"x" + head[157:]
-    head = _summed(head)
-    return head + body + bytes(-len(body) % BLOCK) + block
+    return _summed(block)
 
 
 def _summed(block: bytes) -> bytes:
-    return b"%b%06o\0 %b" % (block[:148], sum(block[:148]) + 8 * 32 + sum(block[156:]), block[156:])
+    """The block with its checksum, the sum of all bytes. Adler-32's lower half is that sum for up to 256 bytes, and fast."""
+    total = (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF) - 2
+    return b"%b%06o\0 %b" % (block[:148], total, block[156:])
+
+
+def _pax(records: list[tuple[bytes, bytes]], block: bytes) -> bytes:
+    body = b"".join([_record(key, value) for key, value in sorted(records)])
+    return b"%b%b%b%b" % (_pax_head(len(body)), body, bytes(-len(body) % BLOCK), block)
+
+
+@cache
+def _pax_head(size: int) -> bytes:
+    holder = Entry("", Kind.FILE, 0o644)
+    head = _block(holder, Kind.FILE, b"././@PaxHeader", b"", size, 0, b"")
+    return _summed(head[:148] + b"        x" + head[157:])
 
 
 def _record(key: bytes, value: bytes) -> bytes:
