@@ -22,7 +22,7 @@ class Answer:
 
 def refusal(answer: Answer, subject: str, *, registry: str, credentials: Credentials | None) -> TransferError:
     """The error for an answer that is not what was asked for; `subject` is what it was about."""
-    said = reason(answer.content)
+    code, said = reason(answer.content)
     message = f"{subject}: {registry} answered {answer.status}" + (f": {said}" if said else "")
     who = f"user {credentials.username!r} of {credentials.source}" if credentials else ""
     login = f"log in with 'docker login {registry}', or put its credentials into ~/.docker/config.json"
@@ -33,7 +33,7 @@ def refusal(answer: Answer, subject: str, *, registry: str, credentials: Credent
         return AuthenticationFailed(message, url=answer.url, hint=f"{who} has no right to this" if who else login)
     if answer.status == 404:
         return NotInRegistry(message, url=answer.url, hint="is the name right, and the image pushed?")
-    return UnexpectedAnswer(message, url=answer.url, status=answer.status, hint=_HINTS.get(answer.status))
+    return UnexpectedAnswer(message, url=answer.url, status=answer.status, code=code, hint=_HINTS.get(answer.status))
 
 
 _HINTS = {
@@ -47,17 +47,17 @@ _HINTS = {
 }
 
 
-def reason(content: bytes) -> str:
-    """The first error that a registry's JSON tells, on one line; else the text's first line, if it is text."""
+def reason(content: bytes) -> tuple[str, str]:
+    """The code and the text, one line of it, of the first error that a registry's JSON tells; else the content's first line."""
     try:
         fields = Fields(load(content, "answer"), "answer")
         for error in fields.objects("errors"):
             code, message = error.text("code") or "", error.text("message") or ""
-            return _line(message or code.lower().replace("_", " "))
-        return _line(fields.text("details") or fields.text("message") or fields.text("error") or "")
+            return _line(code), _line(message or code.lower().replace("_", " "))
+        return "", _line(fields.text("details") or fields.text("message") or fields.text("error") or "")
     except InvalidDocument:
         text = content[:200].decode("utf-8", "replace").lstrip()
-        return "" if text.startswith("<") else _line(text.partition("\n")[0])
+        return "", "" if text.startswith("<") else _line(text.partition("\n")[0])
 
 
 def _line(text: str) -> str:

@@ -154,7 +154,9 @@ class _Contents:
         file = self.file(name)
         if (file.digest, file.size) != (blob.digest, blob.size):
             raise DigestMismatch(
-                expected=f"{blob.digest}, {blob.size} bytes", actual=f"{file.digest}, {file.size} bytes", where=f"{name} in the archive"
+                expected=f"{blob.digest}, {blob.size} bytes",
+                actual=f"{file.digest}, {file.size} bytes",
+                where=f"{name} in the archive",
             )
         return name
 
@@ -262,7 +264,9 @@ def _load_docker(contents: _Contents) -> list[Named]:
         config = ImageConfig.parse(contents.read(config_name), f"{config_name} in the archive")
         layer_names = entry.texts("Layers")
         if len(layer_names) != len(config.diff_ids):
-            raise InvalidDocument(f"{config_name} in the archive tells of {len(config.diff_ids)} layers, there are {len(layer_names)}")
+            raise InvalidDocument(
+                f"{config_name} in the archive tells of {len(config.diff_ids)} layers, there are {len(layer_names)}"
+            )
         layers = tuple(
             _docker_layer(contents, _inside(name, "Layers"), diff_id)
             for name, diff_id in zip(layer_names, config.diff_ids, strict=True)

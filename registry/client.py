@@ -186,7 +186,10 @@ class Client:
     def _check_encrypted(self, before: str, url: str, message: str) -> None:
         if before.startswith("https:") and not url.startswith("https:") and not self._insecure:
             raise UnexpectedAnswer(
-                message, url=url, status=307, hint="a proxy before the registry that sets no X-Forwarded-Proto? --insecure allows it"
+                message,
+                url=url,
+                status=307,
+                hint="a proxy before the registry that sets no X-Forwarded-Proto? --insecure allows it",
             )
 
     def _persistent(
@@ -293,7 +296,8 @@ class Client:
         if isinstance(error, requests.exceptions.SSLError):
             is_plain = "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error)
             hint = (
-                "it speaks plain http: use --insecure" if is_plain
+                "it speaks plain http: use --insecure"
+                if is_plain
                 else "set SSL_CERT_FILE to its certificate authority's file, or use --insecure"
             )
         elif isinstance(error, requests.exceptions.ProxyError):
@@ -368,7 +372,9 @@ def _read_text(stream: Stream) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > _LONGEST_TEXT:
-            raise UnexpectedAnswer(f"{_host(stream.url)}: an answer of over {_LONGEST_TEXT} bytes", url=stream.url, status=stream.status)
+            raise UnexpectedAnswer(
+                f"{_host(stream.url)}: an answer of over {_LONGEST_TEXT} bytes", url=stream.url, status=stream.status
+            )
     return b"".join(pieces)
 
 

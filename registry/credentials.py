@@ -115,9 +115,7 @@ def _from_helper(helper: str, key: str, source: str) -> Credentials | None:
 
     program = f"docker-credential-{helper}"
     try:
-        answer = subprocess.run(
-            [program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_SECONDS, check=False
-        )
+        answer = subprocess.run([program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RegistryError(
             f"{source} names the credential helper {program}, which cannot be run: {error}", hint="install it, or log in anew"

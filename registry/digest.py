@@ -22,9 +22,7 @@ class Digest(str):
 
     def __new__(cls, text: str) -> Self:
         if not _FORM.match(text):
-            raise InvalidDigest(
-                f"not a digest: {text!r}", hint="a digest is sha256: and 64 lower-case hex digits"
-            )
+            raise InvalidDigest(f"not a digest: {text!r}", hint="a digest is sha256: and 64 lower-case hex digits")
         return str.__new__(cls, text)
 
     @classmethod

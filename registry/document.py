@@ -71,6 +71,13 @@ class Fields:
         """A text field that may be missing."""
         return self.get(name, str, "") or None
 
+    def size(self, name: str) -> int:
+        """A number of bytes; missing is an error."""
+        value = self.need(name, int)
+        if value < 0:
+            raise InvalidDocument(f"{self._where}: {name} is negative: {value}")
+        return value
+
     def digest(self, name: str) -> Digest:
         """A digest; missing is an error."""
         return self._digest(name, self.need(name, str))

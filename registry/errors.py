@@ -114,8 +114,9 @@ class NotInRegistry(TransferError):
 
 
 class UnexpectedAnswer(TransferError):
-    """Any other status, or an answer that makes no sense."""
+    """Any other status, or an answer that makes no sense. `code` is the registry's own, such as DIGEST_INVALID."""
 
-    def __init__(self, message: str, *, url: str, status: int, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, url: str, status: int, code: str = "", hint: str | None = None) -> None:
         super().__init__(message, url=url, hint=hint)
         self.status = status
+        self.code = code

@@ -99,7 +99,9 @@ def choose(item: Descriptor, platform: Platform, *, read: Callable[[Descriptor],
             manifest = Manifest.parse(content, item.media_type, where)
             config = ImageConfig.parse(read(manifest.config), str(manifest.config.digest))
             if len(config.diff_ids) != len(manifest.layers):
-                raise InvalidDocument(f"{where}: {len(manifest.layers)} layers, but the config has {len(config.diff_ids)} diff_ids")
+                raise InvalidDocument(
+                    f"{where}: {len(manifest.layers)} layers, but the config has {len(config.diff_ids)} diff_ids"
+                )
             return manifest, config
         item = Index.parse(content, item.media_type, where).select(platform, where)
     raise InvalidDocument(f"{where}: indexes within indexes within indexes")

@@ -35,14 +35,11 @@ class Descriptor:
     @classmethod
     def read(cls, fields: Fields) -> Descriptor:
         """A descriptor inside another document."""
-        size = fields.need("size", int)
-        if size < 0:
-            raise InvalidDocument(f"a descriptor has the negative size {size}")
         platform = fields.get("platform", dict, {})
         return cls(
             fields.text("mediaType") or "",
             fields.digest("digest"),
-            size,
+            fields.size("size"),
             fields.pairs("annotations"),
             _read_platform(Fields(platform, "platform")) if platform else None,
         )
@@ -147,9 +144,7 @@ class Index:
         if not here and len(self.manifests) == 1:
             return self.manifests[0]
         offers = sorted({str(item.platform) for item in here if item.platform and item.platform.os != "unknown"})
-        raise PlatformNotFound(
-            f"{where}: no image for {platform}", hint=f"it has {', '.join(offers) or 'none at all'}"
-        )
+        raise PlatformNotFound(f"{where}: no image for {platform}", hint=f"it has {', '.join(offers) or 'none at all'}")
 
 
 def is_index(content: bytes, media_type: str, where: str) -> bool:
@@ -179,8 +174,8 @@ def _read_platform(fields: Fields) -> Platform:
 def _kind(fields: Fields, media_type: str, where: str) -> str:
     """The document's own mediaType; an OCI document may leave it out, and its shape tells."""
     own = fields.text("mediaType")
-    has_layers = fields.get("layers", list, []) or fields.get("config", dict, {})
-    if fields.get("manifests", list, []) and has_layers:
+    is_manifest = bool(fields.get("layers", list, [])) or bool(fields.get("config", dict, {}))
+    if fields.get("manifests", list, []) and is_manifest:
         raise InvalidDocument(f"{where}: an index and a manifest in one", hint="do not trust where it came from")
     if own:
         return own

@@ -5,7 +5,7 @@ Source: image-spec, image-index.md, and the GOOS and GOARCH names of Go.
 
 from __future__ import annotations
 
-import platform as host
+import os
 from dataclasses import dataclass
 
 _ARCHITECTURES = {
@@ -35,7 +35,7 @@ class Platform:
     @classmethod
     def here(cls) -> Platform:
         """The platform of this machine; the system is always linux, as images are."""
-        machine = host.machine().lower()
+        machine = os.uname().machine.lower()
         architecture, variant = _ARCHITECTURES.get(machine, (machine, None))
         return cls("linux", architecture, variant)
 

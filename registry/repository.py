@@ -24,6 +24,10 @@ from pybuild.registry.retries import RETRIED_STATUSES
 _BLOCK = 1 << 20
 _ACCEPT = ", ".join((*media.MANIFESTS, *media.INDEXES))
 
+# What registry:2 says when another push of the same layers is at work: it reads its own files while it writes them.
+_PASSING = ("DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN")
+_LOOKS_AT_A_MANIFEST = 3
+
 Told = Callable[[int], None]
 
 
@@ -55,7 +59,12 @@ class Repository:
         """The document of a tag or digest, checked, and its media type. Raises TransferError and DigestMismatch."""
         where = f"{self.name}{'@' if name.startswith('sha256:') else ':'}{name}"
         answer = self.client.request(
-            "GET", f"/v2/{self.path}/manifests/{name}", subject=where, scopes=self._scopes, accept=(200,), headers={"Accept": _ACCEPT}
+            "GET",
+            f"/v2/{self.path}/manifests/{name}",
+            subject=where,
+            scopes=self._scopes,
+            accept=(200,),
+            headers={"Accept": _ACCEPT},
         )
         actual = Digest.of(answer.content)
         for expected in (name if name.startswith("sha256:") else "", answer.headers.get("docker-content-digest", "")):
@@ -66,11 +75,26 @@ class Repository:
     def put_manifest(self, manifest: Manifest, name: str) -> None:
         """Write a manifest under a tag or its digest. Raises TransferError, and DigestMismatch when another was stored."""
         where = f"{self.name}{'@' if name.startswith('sha256:') else ':'}{name}"
-        answer = self.client.request(
-            "PUT", f"/v2/{self.path}/manifests/{name}", subject=where, scopes=self._scopes, accept=(200, 201),
-            headers={"Content-Type": manifest.media_type}, body=manifest.raw,
-        )
-        self._check_answered(answer, manifest.descriptor, where)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                answer = self.client.request(
+                    "PUT",
+                    f"/v2/{self.path}/manifests/{name}",
+                    subject=where,
+                    scopes=self._scopes,
+                    accept=(200, 201),
+                    headers={"Content-Type": manifest.media_type},
+                    body=manifest.raw,
+                )
+            except UnexpectedAnswer as error:
+                if error.code not in _PASSING or attempt >= _LOOKS_AT_A_MANIFEST:
+                    raise
+            else:
+                self._check_answered(answer, manifest.descriptor, where)
+                return
+            self.client.patience.wait(attempt)
 
     def fetch(self, blob: Descriptor, sink: Sink, *, told: Told) -> None:
         """Write a blob's bytes to `sink`, going on where a connection breaks; `told` hears how many there are so far.
@@ -85,8 +109,12 @@ class Repository:
             before = done
             try:
                 with self.client.stream(
-                    "GET", f"/v2/{self.path}/blobs/{blob.digest}", subject=subject, scopes=self._scopes,
-                    accept=(200, 206) if done else (200,), headers=headers,
+                    "GET",
+                    f"/v2/{self.path}/blobs/{blob.digest}",
+                    subject=subject,
+                    scopes=self._scopes,
+                    accept=(200, 206) if done else (200,),
+                    headers=headers,
                 ) as stream:
                     # A server that knows no ranges starts over: what is here already is passed by.
                     skip = done if stream.status == 200 else 0
@@ -135,8 +163,11 @@ class Repository:
         scopes = (*self._scopes, scope(origin, "pull"))
         try:
             answer = self.client.request(
-                "POST", f"/v2/{self.path}/blobs/uploads/?mount={blob.digest}&from={origin}",
-                subject=f"{self.name}: blob {blob.digest.short}", scopes=scopes, accept=(201, 202, 400, 401, 403, 404, 405),
+                "POST",
+                f"/v2/{self.path}/blobs/uploads/?mount={blob.digest}&from={origin}",
+                subject=f"{self.name}: blob {blob.digest.short}",
+                scopes=scopes,
+                accept=(201, 202, 400, 401, 403, 404, 405),
             )
         except AuthenticationFailed:
             return False
@@ -156,12 +187,20 @@ class Repository:
             )
             location = begun.headers.get("location")
             if not location:
-                raise UnexpectedAnswer(f"{subject}: {self.client.registry} names no place to upload to", url=begun.url, status=202)
+                raise UnexpectedAnswer(
+                    f"{subject}: {self.client.registry} names no place to upload to", url=begun.url, status=202
+                )
             target = f"{urljoin(begun.url, location)}{'&' if '?' in location else '?'}digest={blob.digest}"
             try:
                 answer = self.client.request(
-                    "PUT", target, subject=subject, scopes=self._scopes, accept=(201, 204), attempts=1,
-                    headers={"Content-Type": "application/octet-stream"}, body=content if blob.size else b"",
+                    "PUT",
+                    target,
+                    subject=subject,
+                    scopes=self._scopes,
+                    accept=(201, 204),
+                    attempts=1,
+                    headers={"Content-Type": "application/octet-stream"},
+                    body=content if blob.size else b"",
                 )
             except (NotInRegistry, Unreachable, UnexpectedAnswer) as error:
                 # 404 and 416: the registry has lost the upload, and a new one may do.
@@ -179,7 +218,11 @@ class Repository:
     def _abandon(self, location: str, url: str) -> None:
         """Give an upload back that the registry began instead of mounting; it times out there if this fails."""
         self.client.request(
-            "DELETE", urljoin(url, location), subject=self.name, scopes=self._scopes, attempts=1,
+            "DELETE",
+            urljoin(url, location),
+            subject=self.name,
+            scopes=self._scopes,
+            attempts=1,
             accept=tuple(range(200, 600)),
         )
 

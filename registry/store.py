@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,9 +120,7 @@ class Store:
         try:
             return VerifiedReader(open(self.path(blob.digest), "rb", buffering=0), blob, str(blob.digest))  # type: ignore[return-value]
         except FileNotFoundError:
-            raise BlobNotFound(
-                f"blob {blob.digest} is not in the store", hint="pull or build the image again"
-            ) from None
+            raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="pull or build the image again") from None
 
     def read(self, blob: Descriptor) -> bytes:
         """All bytes of a small blob, verified. Raises BlobNotFound and DigestMismatch."""
@@ -145,8 +142,8 @@ class Store:
 
     def temporary(self) -> tuple[BinaryIO, str]:
         """A new file inside the store, to be renamed or removed by the caller."""
-        descriptor, path = tempfile.mkstemp(dir=self.root / "tmp")
-        return os.fdopen(descriptor, "w+b", buffering=0), path
+        path = f"{self.root}/tmp/{os.urandom(12).hex()}"
+        return open(path, "x+b", buffering=0, opener=_private), path
 
     def adopt(self, path: str, digest: Digest) -> None:
         """Rename a finished temporary file to the blob that it is."""
@@ -245,7 +242,8 @@ class Store:
         prefix = name.removeprefix("sha256:")
         if prefix and all(digit in "0123456789abcdef" for digit in prefix):
             found = [
-                image for image in self.images()
+                image
+                for image in self.images()
                 if image.id.hex.startswith(prefix) or (len(prefix) == 64 and image.descriptor.digest.hex == prefix)
             ]
             if len({image.id for image in found}) > 1:
@@ -299,9 +297,7 @@ class VerifiedReader:
 
     def _check(self) -> None:
         if self._size != self._blob.size:
-            raise DigestMismatch(
-                expected=f"{self._blob.size} bytes", actual=f"{self._size}", where=self._where
-            )
+            raise DigestMismatch(expected=f"{self._blob.size} bytes", actual=f"{self._size}", where=self._where)
         actual = "sha256:" + self._hash.hexdigest()
         if actual != self._blob.digest:
             raise DigestMismatch(expected=self._blob.digest, actual=actual, where=self._where)
@@ -315,6 +311,10 @@ class VerifiedReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -106,7 +106,9 @@ def push(
     return descriptor
 
 
-def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listener: Listener = silence, stop: Stop | None = None) -> None:
+def push_blob(
+    store: Store, repository: Repository, blob: Descriptor, *, listener: Listener = silence, stop: Stop | None = None
+) -> None:
     """Make sure that a repository has a blob: there already, mounted from another repository, or sent."""
     if repository.has(blob):
         listener(Transferred("exists", blob.digest.short, blob.size, blob.size))

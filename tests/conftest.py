@@ -47,12 +47,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's store or configuration."""
+def _own_places(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """No test reads or writes the user's store or configuration; what is in a store afterwards keeps the image-spec's rules."""
     home = tmp_path_factory.mktemp("home")
     for name, value in (("PYBUILD_ROOT", home / "store"), ("DOCKER_CONFIG", home / "docker"), ("XDG_DATA_HOME", home / "data")):
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    yield
+    if request.node.get_closest_marker("damaged") is None:
+        for folder in (home / "store", *tmp_path.glob("*")):
+            if (folder / "oci-layout").exists() and (folder / "locks").is_dir():
+                check_layout(folder)
 
 
 @pytest.fixture

@@ -136,7 +136,11 @@ class _Target:
         self._umask = 0
 
     def __enter__(self) -> _Target:
-        os.makedirs(self._root, 0o755, exist_ok=True)
+        is_new = not os.path.isdir(self._root)
+        os.makedirs(self._root, exist_ok=True)
+        if is_new:
+            # Whatever the umask says: the user of an image has to get in.
+            os.chmod(self._root, 0o755)
         self._open[""] = os.open(self._root, _O_DIRECTORY)
         return self
 
@@ -265,8 +269,9 @@ class _Target:
         try:
             descriptor = os.open(name, _O_DIRECTORY, dir_fd=above)
         except FileNotFoundError:
-            os.mkdir(name, 0o755, dir_fd=above)
+            os.mkdir(name, dir_fd=above)
             descriptor = os.open(name, _O_DIRECTORY, dir_fd=above)
+            os.fchmod(descriptor, 0o755)
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                 raise

@@ -13,9 +13,11 @@ _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 def make_overlay(folder: str, lower: tuple[str, ...]) -> Overlay:
     """An overlay over `lower` (topmost first, may be empty), with new directories in `folder`."""
     for name in ("upper", "work", "root"):
-        os.mkdir(f"{folder}/{name}", 0o755)
+        os.mkdir(f"{folder}/{name}")
+        # Whatever the umask says: the user of an image has to get in.
+        os.chmod(f"{folder}/{name}", 0o755)
     if not lower:
-        os.mkdir(f"{folder}/empty", 0o755)
+        os.mkdir(f"{folder}/empty")
         lower = (f"{folder}/empty",)
     else:
         # What the top directory is like shows through: overlay takes it from the upper one.

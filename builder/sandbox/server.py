@@ -265,10 +265,6 @@ def _become(command: Command, descriptors: list[int]) -> None:
 
 
 def _close_all_but(kept: int) -> None:
-    for name in os.listdir("/proc/self/fd"):
-        descriptor = int(name)
-        if descriptor > 2 and descriptor != kept:
-            try:
-                os.close(descriptor)
-            except OSError:
-                continue
+    last = os.sysconf("SC_OPEN_MAX")
+    os.closerange(3, kept)
+    os.closerange(max(3, kept + 1), last)

@@ -30,6 +30,7 @@ def unshare_namespaces(network: str) -> None:
 
 def enter(command: Command) -> None:
     """Make the sandbox and go into it. Raises OSError, saying what could not be done."""
+    os.umask(0o022)
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     _mount_root(command.rootfs)
     root = command.rootfs.mountpoint
@@ -144,7 +145,6 @@ def give_up(command: Command) -> None:
     os.setresuid(account.uid, account.uid, account.uid)
     # A change of ids forgets it.
     kernel.die_with_parent(signal.SIGKILL)
-    os.umask(0o022)
     os.setsid()
     for number in signal.valid_signals():
         if number not in (signal.SIGKILL, signal.SIGSTOP):

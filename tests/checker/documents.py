@@ -15,7 +15,10 @@ from checker.report import Report
 
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker."
-MANIFESTS = {OCI + "manifest.v1+json": OCI + "config.v1+json", DOCKER + "distribution.manifest.v2+json": DOCKER + "container.image.v1+json"}
+MANIFESTS = {
+    OCI + "manifest.v1+json": OCI + "config.v1+json",
+    DOCKER + "distribution.manifest.v2+json": DOCKER + "container.image.v1+json",
+}
 INDEXES = (OCI + "index.v1+json", DOCKER + "distribution.manifest.list.v2+json")
 LAYERS = {
     OCI + "layer.v1.tar": "none",
@@ -33,8 +36,8 @@ _LENGTHS = {"sha256": 64, "sha512": 128}
 _TIME = re.compile(r"\d{4}-(?:0\d|1[0-2])-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)\Z")
 _NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*)*\Z")
 _PORT = re.compile(r"\d{1,5}(?:/(?:tcp|udp|sctp))?\Z")
-_ARCHITECTURES = frozenset("386 amd64 arm arm64 loong64 mips mipsle mips64 mips64le ppc64 ppc64le riscv64 s390x wasm".split())
-_SYSTEMS = frozenset("aix android darwin dragonfly freebsd illumos ios js linux netbsd openbsd plan9 solaris windows".split())
+_ARCHITECTURES = frozenset("386 amd64 arm arm64 loong64 mips mipsle mips64 mips64le ppc64 ppc64le riscv64 s390x wasm".split())  # noqa: SIM905
+_SYSTEMS = frozenset("aix android darwin dragonfly freebsd illumos ios js linux netbsd openbsd plan9 solaris windows".split())  # noqa: SIM905
 
 
 def read(content: bytes, where: str, report: Report) -> dict | None:
@@ -67,7 +70,9 @@ def check_descriptor(item: object, where: str, report: Report) -> bool:
     if not report.hold(isinstance(item, dict), where, "a descriptor is an object"):
         return False
     media_type = item.get("mediaType")
-    report.hold(isinstance(media_type, str) and _MEDIA_TYPE.match(media_type), where, f"mediaType {media_type!r} is none of RFC 6838")
+    report.hold(
+        isinstance(media_type, str) and _MEDIA_TYPE.match(media_type), where, f"mediaType {media_type!r} is none of RFC 6838"
+    )
     good = report.hold(is_digest(item.get("digest")), where, f"digest {item.get('digest')!r} is none")
     size = item.get("size")
     good &= report.hold(type(size) is int and 0 <= size < 1 << 63, where, f"size {size!r} is no int64 of bytes")
@@ -85,7 +90,9 @@ def check_descriptor(item: object, where: str, report: Report) -> bool:
     return bool(good)
 
 
-def check_index(index: dict, where: str, report: Report, *, media_type: str | None = None, names: bool = False) -> tuple[dict, ...]:
+def check_index(
+    index: dict, where: str, report: Report, *, media_type: str | None = None, names: bool = False
+) -> tuple[dict, ...]:
     """The rules of image-index.md; its usable descriptors. `names` when it is a layout's index.json."""
     _version(index, where, report, media_type=media_type, known=INDEXES)
     report.hold("layers" not in index and "config" not in index, where, "an index has neither config nor layers")
@@ -143,7 +150,8 @@ def check_config(config: dict, where: str, report: Report) -> tuple[str, ...]:
 
 
 def _history(history: object, layers: int, where: str, report: Report) -> None:
-    if history is None:
+    if not history:
+        # Go leaves an empty list out: no history and an empty one are the same.
         return
     if not report.hold(isinstance(history, list), where, "history is an array"):
         return

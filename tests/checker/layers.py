@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +14,6 @@ from checker.tarballs import Member
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 _CHUNK = 1 << 20
-_DIRECTORY_BITS = 0o7777
 
 Tree = dict[bytes, bytes]
 """Path to type of everything in a file system; the root is b""."""
@@ -27,7 +25,7 @@ class _Inflated:
     def __init__(self, source: BinaryIO, compression: str, where: str, report: Report) -> None:
         self.sha256 = hashlib.sha256()
         self._where, self._report = where, report
-        self._chunks = self._CHUNKS[compression](self, source)
+        self._chunks = {"none": self._plain, "gzip": self._gzip, "zstd": self._zstd}[compression](source)
         self._buffer = bytearray()
 
     def read(self, size: int) -> bytes:
@@ -68,8 +66,6 @@ class _Inflated:
                     yield chunk
         except zstandard.ZstdError as error:
             self._report.hold(False, self._where, f"not zstd: {error}")
-
-    _CHUNKS: dict[str, Callable] = {"none": _plain, "gzip": _gzip, "zstd": _zstd}
 
 
 def check_layer(
@@ -151,7 +147,10 @@ class _Changeset:
     def _path(self, member: Member) -> bytes:
         place = f"{self._where}: {member.name.decode(errors='backslashreplace')}"
         self._report.hold(b"\0" not in member.name, place, "a NUL in a name")
-        self._report.hold(not member.name.startswith(b"/"), place, "names in a layer are relative")
+        # umoci calls the root itself "/".
+        self._report.hold(
+            not member.name.startswith(b"/") or (member.name == b"/" and not self._ours), place, "names in a layer are relative"
+        )
         parts = [part for part in member.name.split(b"/") if part not in (b"", b".")]
         self._report.hold(b".." not in parts, place, "a name that leaves the root")
         self._report.hold(all(len(part) <= 255 for part in parts), place, "a part of more than 255 bytes")
@@ -177,12 +176,14 @@ class _Changeset:
         hold = self._report.hold
         hold(member.is_posix, place, "not a POSIX header")
         canonical = path + (b"/" if member.type == tarballs.DIRECTORY and path else b"")
-        hold(member.name in (canonical, b"./") , place, "the name is not in its shortest form")
+        hold(member.name in (canonical, b"./"), place, "the name is not in its shortest form")
         needed = {b"path": len(member.name) > 100 or not member.name.isascii(), b"size": member.size > 0o77777777777,
                   b"linkpath": len(member.link) > 100 or not member.link.isascii(),
                   b"uid": member.uid > 0o7777777, b"gid": member.gid > 0o7777777}  # fmt: skip
         for key in member.records:
-            hold(needed.get(key, key == b"mtime" or key.startswith(b"SCHILY.xattr.")), place, f"a pax record {key!r} without need")
+            hold(
+                needed.get(key, key == b"mtime" or key.startswith(b"SCHILY.xattr.")), place, f"a pax record {key!r} without need"
+            )
         there = self._here.get(parent) or self._below.get(parent)
         hold(not parent or there is not None, place, "its directory is neither before it nor below")
         if member.type in (tarballs.FILE, tarballs.DIRECTORY) and path:

@@ -61,7 +61,9 @@ def _line(member: Member) -> str:
     name = member.name.decode(errors="backslashreplace")
     what = f"{member.device[0]},{member.device[1]}" if member.type in b"34" else str(member.size)
     link = f" -> {member.link.decode(errors='backslashreplace')}" if member.link else ""
-    records = "".join(f" [{key.decode()}={value!r}]" for key, value in sorted(member.records.items()) if key not in (b"path", b"linkpath"))
+    records = "".join(
+        f" [{key.decode()}={value!r}]" for key, value in sorted(member.records.items()) if key not in (b"path", b"linkpath")
+    )
     return f"{_TYPES[member.type]}{mode} {member.uid}:{member.gid} {what} @{member.mtime} {name}{link}{records}"
 
 

@@ -80,7 +80,9 @@ def directory(name: str, **fields: object) -> tuple[str, bytes, dict]:
     return name, tarfile.DIRTYPE, fields
 
 
-GOOD = tar(directory("a"), file("a/b"), ("a/c", tarfile.SYMTYPE, {"linkname": "b"}), ("a/d", tarfile.LNKTYPE, {"linkname": "a/b"}))
+GOOD = tar(
+    directory("a"), file("a/b"), ("a/c", tarfile.SYMTYPE, {"linkname": "b"}), ("a/d", tarfile.LNKTYPE, {"linkname": "a/b"})
+)
 UPPER = tar(directory("a"), file("a/.wh.b", b""), file("e"))
 
 
@@ -229,7 +231,10 @@ TARS = {
     "reserved": (tar(file(".wh..wh.a", b"")), "reserved"),
     "opaque twice": (tar(directory("a"), file("a/.wh..wh..opq", b""), file("a/.wh..wh..opq", b"")), "twice in one layer"),
     "overlay's whiteout": (tar(("a", tarfile.CHRTYPE, {})), "overlay's own whiteout"),
-    "overlay's attribute": (tar(directory("a", pax_headers={"SCHILY.xattr.trusted.overlay.opaque": "y"})), "overlay's own attribute"),
+    "overlay's attribute": (
+        tar(directory("a", pax_headers={"SCHILY.xattr.trusted.overlay.opaque": "y"})),
+        "overlay's own attribute",
+    ),
     "a long part": (tar(file("a" * 256)), "more than 255 bytes"),
     "a wrong sum": (GOOD[:100] + b"1" + GOOD[101:], "whose sum is wrong"),
     "cut": (GOOD[:1000], "ends in the middle"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pybuild.registry import Digest
 from real.threads import serving
 
+
 @dataclass
 class Fault:
     """What to do instead of the right thing: once each, for the first requests whose `METHOD path` matches `pattern`."""

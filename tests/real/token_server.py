@@ -1,4 +1,4 @@
-"""A token server of the tests' own: what stands behind `WWW-Authenticate: Bearer`. Source: distribution, auth/token and auth/jwt."""
+"""A token server of the tests' own: what stands behind `WWW-Authenticate: Bearer`. Source: distribution, auth/token, auth/jwt."""
 
 from __future__ import annotations
 
@@ -33,16 +33,20 @@ class TokenServer:
             access.append({"type": kind, "name": name, "actions": allowed})
         now = int(time.time())
         der = subprocess.run(
-            ["openssl", "x509", "-in", str(self.certificate / "cert.pem"), "-outform", "DER"], check=True, capture_output=True
+            ["openssl", "x509", "-in", self.certificate / "cert.pem", "-outform", "DER"], check=True, capture_output=True
         ).stdout
         header = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(der).decode()]}
         claims = {
-            "iss": "tests", "sub": user, "aud": "registry", "exp": now + 300, "nbf": now - 60, "iat": now, "jti": os.urandom(8).hex(),
+            "iss": "tests", "sub": user, "aud": "registry", "exp": now + 300, "nbf": now - 60, "iat": now,
+            "jti": os.urandom(8).hex(),
             "access": access,
         }  # fmt: skip
         signed = b".".join(_base64(json.dumps(part).encode()) for part in (header, claims))
         signature = subprocess.run(
-            ["openssl", "dgst", "-sha256", "-sign", str(self.certificate / "key.pem")], input=signed, check=True, capture_output=True
+            ["openssl", "dgst", "-sha256", "-sign", str(self.certificate / "key.pem")],
+            input=signed,
+            check=True,
+            capture_output=True,
         ).stdout
         return (signed + b"." + _base64(signature)).decode()
 

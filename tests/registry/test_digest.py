@@ -20,7 +20,16 @@ def test_the_digest_of_bytes_is_their_sha256(content):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "sha256:", "sha256:" + "a" * 63, "sha256:" + "A" * 64, "sha512:" + "a" * 128, "a" * 64, "sha256:" + "a" * 64 + "\n", "SHA256:" + "a" * 64],
+    [
+        "",
+        "sha256:",
+        "sha256:" + "a" * 63,
+        "sha256:" + "A" * 64,
+        "sha512:" + "a" * 128,
+        "a" * 64,
+        "sha256:" + "a" * 64 + "\n",
+        "SHA256:" + "a" * 64,
+    ],
 )
 def test_anything_else_is_no_digest(text):
     with pytest.raises(InvalidDigest) as failed:

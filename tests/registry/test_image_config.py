@@ -24,7 +24,8 @@ configs = some.builds(
     working_dir=texts,
     labels=some.dictionaries(texts, texts, max_size=3).map(lambda found: tuple(sorted(found.items()))),
     stop_signal=some.none() | filled,
-    healthcheck=some.none() | some.builds(Healthcheck, test=some.lists(filled, min_size=1, max_size=2).map(tuple), interval=some.integers(0, 9)),
+    healthcheck=some.none()
+    | some.builds(Healthcheck, test=some.lists(filled, min_size=1, max_size=2).map(tuple), interval=some.integers(0, 9)),
     shell=some.none() | some.lists(filled, min_size=1, max_size=2).map(tuple),
     on_build=some.lists(filled, max_size=2).map(tuple),
     args_escaped=some.booleans(),
@@ -51,7 +52,8 @@ def test_docker_s_fields_are_read():
     document = {
         "architecture": "amd64", "os": "linux", "container": "x", "docker_version": "20", "config": {
             "Hostname": "h", "Env": ["A=b", "C"], "Cmd": ["sh"], "Volumes": None, "Labels": None, "Entrypoint": None,
-            "ExposedPorts": {"80/tcp": {}}, "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 3_000_000_000, "Retries": 2},
+            "ExposedPorts": {"80/tcp": {}},
+            "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 3_000_000_000, "Retries": 2},
             "StopSignal": "SIGQUIT", "OnBuild": ["RUN x"], "Shell": ["/bin/bash", "-c"],
         },
         "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(b""))]},

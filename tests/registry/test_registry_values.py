@@ -35,8 +35,14 @@ def test_where_a_registry_is(registry, insecure, urls):
 
 
 def test_this_machine():
-    assert all(is_local(host) for host in ("localhost", "localhost:1", "127.0.0.1:1", "127.255.0.3", "[::1]", "[::1]:80", "::1", "a.localhost"))
-    assert not any(is_local(host) for host in ("localhost.example.com", "128.0.0.1", "0.0.0.0:5000", "10.0.0.1", "127.0.0.1.example.com", "[::2]:1", ""))
+    assert all(
+        is_local(host)
+        for host in ("localhost", "localhost:1", "127.0.0.1:1", "127.255.0.3", "[::1]", "[::1]:80", "::1", "a.localhost")
+    )
+    assert not any(
+        is_local(host)
+        for host in ("localhost.example.com", "128.0.0.1", "0.0.0.0:5000", "10.0.0.1", "127.0.0.1.example.com", "[::2]:1", "")
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,8 @@ def test_this_machine():
         ('Bearer realm="https://auth/token",service="r",scope="repository:a:pull,push"',
          [("bearer", {"realm": "https://auth/token", "service": "r", "scope": "repository:a:pull,push"})]),
         ('bearer Realm = "x" , service=y', [("bearer", {"realm": "x", "service": "y"})]),
-        ('Negotiate, Basic realm="x", Bearer realm="y"', [("negotiate", {}), ("basic", {"realm": "x"}), ("bearer", {"realm": "y"})]),
+        ('Negotiate, Basic realm="x", Bearer realm="y"', [("negotiate", {}), ("basic", {"realm": "x"}),
+         ("bearer", {"realm": "y"})]),
         (r'Basic realm="a \"quoted\" name"', [("basic", {"realm": 'a "quoted" name'})]),
         ("Negotiate", [("negotiate", {})]),
         ("", []),
@@ -83,7 +90,7 @@ def test_no_header_breaks_the_parser(header):
     ],
 )
 def test_what_a_registry_says(content, said):
-    assert reason(content) == said
+    assert reason(content)[1] == said
 
 
 def test_a_refusal_says_what_where_and_what_to_do():

@@ -10,8 +10,15 @@ import pytest
 from real.faulty_registry import faulty_registry
 
 from pybuild.registry import Digest, Index, Platform, Reference, Store, media
-from pybuild.registry.errors import AuthenticationFailed, BlobNotFound, InvalidReference, NotInRegistry, PlatformNotFound, Unreachable
-from pybuild.registry.errors import UnsupportedMediaType
+from pybuild.registry.errors import (
+    AuthenticationFailed,
+    BlobNotFound,
+    InvalidReference,
+    NotInRegistry,
+    PlatformNotFound,
+    Unreachable,
+    UnsupportedMediaType,
+)
 from pybuild.registry.transfer import pull, push, resolve
 
 pytestmark = pytest.mark.peers("docker-registry", "skopeo", "openssl")
@@ -169,12 +176,17 @@ def test_a_name_by_digest_is_pulled_and_found_again(host, path, store, other_sto
 
 
 def test_an_index_is_resolved_to_the_platform(host, path, store, other_store, make_image):
-    images = {text: make_image(store, {"a": text.encode()}, platform=Platform(*text.split("/"))) for text in ("linux/amd64", "linux/s390x")}
+    images = {
+        text: make_image(store, {"a": text.encode()}, platform=Platform(*text.split("/")))
+        for text in ("linux/amd64", "linux/s390x")
+    }
     for text, image in images.items():
         push(store, image, Reference.parse(f"{host}/{path}:{text.replace('/', '-')}"))
     index = Index.build(
-        tuple(type(image.descriptor)(media.OCI_MANIFEST, image.descriptor.digest, image.descriptor.size, (), image.config.platform)
-              for image in images.values())
+        tuple(
+            type(image.descriptor)(media.OCI_MANIFEST, image.descriptor.digest, image.descriptor.size, (), image.config.platform)
+            for image in images.values()
+        )
     )
     _put_raw(host, path, "all", index)
     name = Reference.parse(f"{host}/{path}:all")
@@ -221,7 +233,13 @@ def test_skopeo_reads_what_was_pushed(registry, path, store, make_image):
 def test_what_skopeo_pushed_is_pulled_as_docker_and_as_oci(registry, path, store, other_store, make_image):
     image = make_image(store, {"etc/a": b"one"})
     store.tag(image.descriptor, Reference.parse("x:1"))
-    _skopeo("copy", "--dest-tls-verify=false", "--format=v2s2", f"oci:{store.root}:docker.io/library/x:1", f"docker://{registry.name(path)}:d")
+    _skopeo(
+        "copy",
+        "--dest-tls-verify=false",
+        "--format=v2s2",
+        f"oci:{store.root}:docker.io/library/x:1",
+        f"docker://{registry.name(path)}:d",
+    )
     pulled = pull(other_store, Reference.parse(registry.name(f"{path}:d")))
     assert pulled.manifest.media_type == media.DOCKER_MANIFEST
     assert pulled.config.diff_ids == image.config.diff_ids
@@ -249,8 +267,10 @@ def test_an_image_is_not_pushed_as_another_digest(faulty, store, make_image):
 
 
 def test_schema_1_and_artifacts_are_refused(faulty, store):
-    faulty.add_manifest("old", "latest", b'{"schemaVersion":1,"name":"old"}', "application/vnd.docker.distribution.manifest.v1+json")
-    with pytest.raises(UnsupportedMediaType, match="manifest.v1") as failed:
+    faulty.add_manifest(
+        "old", "latest", b'{"schemaVersion":1,"name":"old"}', "application/vnd.docker.distribution.manifest.v1+json"
+    )
+    with pytest.raises(UnsupportedMediaType, match=r"manifest\.v1") as failed:
         pull(store, Reference.parse(f"{faulty.host}/old"))
     assert "schema 1" in failed.value.hint
 

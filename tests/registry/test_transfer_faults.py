@@ -67,8 +67,15 @@ def test_retry_after_is_heeded(faulty, fault, image, name, pauses):
 
 
 def test_what_is_wrong_for_good_is_not_tried_again(faulty, fault, image, name, other_store, pauses):
-    for status, error in ((401, AuthenticationFailed), (403, AuthenticationFailed), (404, NotInRegistry), (400, UnexpectedAnswer)):
-        faulty.faults = [fault("manifests", status=status, content=b'{"errors":[{"code":"DENIED","message":"no \\u001b[31mway"}]}')]
+    for status, error in (
+        (401, AuthenticationFailed),
+        (403, AuthenticationFailed),
+        (404, NotInRegistry),
+        (400, UnexpectedAnswer),
+    ):
+        faulty.faults = [
+            fault("manifests", status=status, content=b'{"errors":[{"code":"DENIED","message":"no \\u001b[31mway"}]}')
+        ]
         with pytest.raises(error, match=rf"{status}: no  \[31mway"):
             pull(other_store, name, patience=pauses.patience)
     assert pauses.seconds == []
@@ -169,6 +176,7 @@ def test_an_upload_whose_answer_was_lost_is_not_sent_again(faulty, fault, store,
     assert faulty.count("PUT .*uploads") == len(image.manifest.blobs)
 
 
+@pytest.mark.damaged
 def test_an_upload_that_the_registry_finds_damaged(faulty, store, make_image, pauses):
     image = make_image(store, {"a": b"1"})
     with open(store.path(image.manifest.layers[0].digest), "r+b") as file:
@@ -176,6 +184,16 @@ def test_an_upload_that_the_registry_finds_damaged(faulty, store, make_image, pa
     with pytest.raises(UnexpectedAnswer, match="400: digest invalid"):
         push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
     assert faulty.manifests == {}, "no name for an image that is not whole"
+
+
+def test_a_manifest_is_put_again_when_the_registry_was_busy_with_its_layers(faulty, fault, store, make_image, pauses):
+    busy = b'{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match uploaded content"}]}'
+    image, name = make_image(store, {"a": b"1"}), Reference.parse(f"{faulty.host}/new")
+    faulty.faults = [fault("PUT .*manifests", status=400, content=busy, times=2)]
+    push(store, image, name, patience=pauses.patience)
+    faulty.faults = [fault("PUT .*manifests", status=400, content=busy, times=3)]
+    with pytest.raises(UnexpectedAnswer, match="did not match"):
+        push(store, image, name, patience=pauses.patience)
 
 
 def test_a_registry_that_stores_another_digest(faulty, fault, store, make_image, pauses):

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import base64
+import threading
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from pybuild.registry.authorization import Authorization, scope
+from pybuild.registry.credentials import Credentials
+from pybuild.registry.errors import AuthenticationFailed, InvalidDocument
+
+URL = "https://r.example/v2/a/manifests/x"
+BEARER = 'Bearer realm="https://auth.example/token?a=b",service="r.example",scope="what the registry thinks"'
+SCOPES = (scope("a", "pull", "push"), scope("b", "pull"))
+
+
+class Tokens:
+    def __init__(self, answer=b'{"token":"t1"}'):
+        self.requests = []
+        self.answer = answer
+
+    def __call__(self, request):
+        self.requests.append(request)
+        return self.answer
+
+
+def test_nothing_is_sent_before_it_is_demanded():
+    assert Authorization(Credentials("u", "p"), insecure=False, ask=Tokens()).header(SCOPES) is None
+
+
+def test_basic_is_remembered_for_all_scopes():
+    authorization = Authorization(Credentials("u", "p:é"), insecure=False, ask=Tokens())
+    header = authorization.answer('Basic realm="x"', SCOPES, url=URL, used=None)
+    assert header == "Basic " + base64.b64encode("u:p:é".encode()).decode()
+    assert authorization.header(("other",)) == header
+    assert authorization.answer('Basic realm="x"', SCOPES, url=URL, used=header) is None
+
+
+def test_basic_without_credentials_has_no_answer():
+    for credentials in (None, Credentials("", "", "token")):
+        authorization = Authorization(credentials, insecure=False, ask=Tokens())
+        assert authorization.answer('Basic realm="x"', SCOPES, url=URL, used=None) is None
+
+
+@pytest.mark.parametrize("credentials", [None, Credentials("u", "p")])
+def test_a_token_is_asked_for_by_scopes(credentials):
+    tokens = Tokens()
+    authorization = Authorization(credentials, insecure=False, ask=tokens)
+    assert authorization.answer(BEARER, SCOPES, url=URL, used=None) == "Bearer t1" == authorization.header(SCOPES)
+    assert authorization.header(("other",)) is None
+    (request,) = tokens.requests
+    query = parse_qs(urlsplit(request.url).query)
+    assert query["scope"] == list(SCOPES)
+    assert (query["service"], query["a"]) == (["r.example"], ["b"])
+    assert request.authorization == (None if credentials is None else "Basic dTpw")
+    assert ("account" in query) == (credentials is not None)
+
+
+def test_an_identity_token_is_exchanged():
+    tokens = Tokens(b'{"access_token":"t2","expires_in":60}')
+    authorization = Authorization(Credentials("", "", "refresh"), insecure=False, ask=tokens)
+    assert authorization.answer(BEARER, SCOPES, url=URL, used=None) == "Bearer t2"
+    form = parse_qs(tokens.requests[0].form.decode())
+    assert form["grant_type"] == ["refresh_token"] and form["refresh_token"] == ["refresh"]
+    assert form["scope"] == [" ".join(SCOPES)]
+    assert "refresh" not in tokens.requests[0].url and "refresh" not in repr(tokens.requests[0])
+
+
+def test_an_expired_token_is_replaced_once_for_all_threads():
+    tokens = Tokens()
+    authorization = Authorization(None, insecure=False, ask=tokens)
+    old = authorization.answer(BEARER, SCOPES, url=URL, used=None)
+    tokens.answer = b'{"token":"t2"}'
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(authorization.answer(BEARER, SCOPES, url=URL, used=old))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["Bearer t2"] * 4
+    assert len(tokens.requests) == 2
+
+
+@pytest.mark.parametrize("realm", ["", "/token", "ftp://auth/token", "file:///etc/passwd", "https://"])
+def test_a_realm_that_is_none(realm):
+    with pytest.raises(AuthenticationFailed, match="no usable token server"):
+        Authorization(None, insecure=False, ask=Tokens()).answer(f'Bearer realm="{realm}"', SCOPES, url=URL, used=None)
+
+
+def test_a_realm_without_tls_only_where_the_registry_has_none_either():
+    header = 'Bearer realm="http://auth.example/token"'
+    tokens = Tokens()
+    with pytest.raises(AuthenticationFailed, match="not encrypted"):
+        Authorization(Credentials("u", "p"), insecure=False, ask=tokens).answer(header, SCOPES, url=URL, used=None)
+    assert tokens.requests == []
+    assert Authorization(None, insecure=True, ask=tokens).answer(header, SCOPES, url=URL, used=None)
+    assert Authorization(None, insecure=False, ask=tokens).answer(header, SCOPES, url="http://localhost/v2/", used=None)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"), [(b"x", InvalidDocument), (b"{}", AuthenticationFailed), (b'{"token":"a\\nb"}', AuthenticationFailed)]
+)
+def test_an_answer_without_a_token(content, error):
+    with pytest.raises(error):
+        Authorization(None, insecure=False, ask=Tokens(content)).answer(BEARER, SCOPES, url=URL, used=None)
+
+
+def test_an_unknown_demand_has_no_answer():
+    assert (
+        Authorization(Credentials("u", "p"), insecure=False, ask=Tokens()).answer("Negotiate", SCOPES, url=URL, used=None) is None
+    )
