@@ -171,7 +171,7 @@ def _announcer(graph: BuildGraph, progress: Progress) -> Callable[[int], None]:
 
     def announce(number: int) -> None:
         stage = graph.stage_of(number)
-        name = stage if len(graph.stages) > 1 else ""
+        name = "" if len(graph.stages) == 1 else f"stage-{stage}" if stage.isdigit() else stage
         place = stages[stage].index(number) + 1
         progress.emit(StepStarted(number, place, len(stages[stage]), name, graph.steps[number].name))
 

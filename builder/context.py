@@ -146,6 +146,8 @@ class Context:
         for source in sources:
             for match in select(self, source, self.hidden_by):
                 place = follow(self.lookup, match)
+                if self.lookup(place) is None:
+                    return None
                 status = os.lstat(f"{self.root}/{place}")
                 newest = max(status.st_ctime_ns, status.st_mtime_ns)
                 mark.update(repr((match, place, _stamp(status))).encode(errors="surrogateescape"))

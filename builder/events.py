@@ -19,6 +19,10 @@ class StepStarted:
     name: str
 
 
+# The error of a step that was ended because another one failed, or by Ctrl-C.
+CANCELED = "canceled"
+
+
 @dataclass(frozen=True, slots=True)
 class StepFinished:
     """A step ended; `error` is None when it worked. Cached steps finish without having worked."""

@@ -20,7 +20,7 @@ from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context
 from pybuild.builder.database import StepRecord
 from pybuild.builder.errors import BuildError, Interrupted
-from pybuild.builder.events import Notice, Progress, StepFinished, StepOutput, Tick
+from pybuild.builder.events import CANCELED, Notice, Progress, StepFinished, StepOutput, Tick
 from pybuild.builder.files import Blobs, copy_entries, directory_entries
 from pybuild.builder.graph import BuildGraph, CopyStep, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.layers.compression import Compression
@@ -186,7 +186,7 @@ class Executor:
         except BaseException as error:
             if isinstance(error, BuildError) and error.span is None and not isinstance(error, Interrupted):
                 error.span, error.source = self._job.graph.steps[number].span, self._job.source
-            self._finish(number, str(getattr(error, "message", error)) or "interrupted")
+            self._finish(number, CANCELED if isinstance(error, Interrupted) else str(getattr(error, "message", error)))
             raise
 
     def _start(self, number: int) -> None:

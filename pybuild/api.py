@@ -135,7 +135,7 @@ def tag(source: str, target: str, *, root: str | os.PathLike[str] | None = None)
     store = open_store(root)
     image = store.find(source)
     name = Reference.parse(target)
-    store.tag(image.descriptor, *store.names(image.descriptor.digest), name)
+    store.tag(image.descriptor, name)
 
 
 def images(*, root: str | os.PathLike[str] | None = None) -> tuple[tuple[Image, tuple[Reference, ...]], ...]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
 # How long one that waits for the network may keep the others' error from being told.
-_GRACE_SECONDS = 2.0
+_GRACE_SECONDS = 1.0
 
 
 class Stopped(Exception):

@@ -23,8 +23,23 @@ class Transferred:
 
 
 Listener = Callable[[Transferred], None]
-"""Called from the threads of a transfer, several at once."""
+"""Called from the threads of a transfer, but never by two at once."""
 
 
-def silence(event: Transferred) -> None:
-    """The listener that does nothing."""
+def one_at_a_time(listener: Listener | None) -> Listener:
+    """A listener that several threads may call, in front of one that is called by a single thread at any time."""
+    if listener is None:
+        return _silence
+    import threading
+
+    mutex = threading.Lock()
+
+    def listen(event: Transferred) -> None:
+        with mutex:
+            listener(event)
+
+    return listen
+
+
+def _silence(event: Transferred) -> None:
+    pass

@@ -6,6 +6,7 @@ A pull that fails leaves blobs, no name; a push that fails leaves blobs, no tag:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -17,7 +18,7 @@ from pybuild.registry.model import Descriptor, Index, Manifest, is_index
 from pybuild.registry.origins import origins, remember
 from pybuild.registry.parallel import Stop
 from pybuild.registry.platform import Platform
-from pybuild.registry.progress import Action, Listener, Transferred, silence
+from pybuild.registry.progress import Action, Listener, Transferred, one_at_a_time
 from pybuild.registry.reference import Reference
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import Patience
@@ -61,12 +62,14 @@ def pull(
 
     Raises TransferError, PlatformNotFound, InvalidDocument and DigestMismatch; the store then has no new name.
     """
-    tell, stop = listener or silence, Stop()
+    tell, stop = one_at_a_time(listener), Stop()
     with Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client:
         repository = Repository(client, reference.path)
         found = _resolve(repository, reference, platform or Platform.here())
         layers = tuple({layer.digest: layer for layer in found.manifest.layers}.values())
-        parallel.run([_fetching(store, repository, layer, tell, stop) for layer in layers], stop, jobs=jobs)
+        # The temporary files are this thread's to remove: one that waits for a silent registry is not waited for.
+        with ExitStack() as writers:
+            parallel.run([_fetching(store, repository, layer, tell, stop, writers) for layer in layers], stop, jobs=jobs)
     store.add(found.raw_config, found.manifest.config.media_type)
     store.add(found.manifest.raw, found.manifest.media_type)
     store.tag(found.descriptor, reference)
@@ -96,7 +99,7 @@ def push(
     for blob in blobs:
         if not store.has(blob) and blob.media_type not in media.FOREIGN_LAYERS:
             raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
-    tell, stop = listener or silence, Stop()
+    tell, stop = one_at_a_time(listener), Stop()
     with Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client:
         repository = Repository(client, reference.path, ("pull", "push"))
         sent = [blob for blob in blobs if store.has(blob)]
@@ -107,9 +110,12 @@ def push(
 
 
 def push_blob(
-    store: Store, repository: Repository, blob: Descriptor, *, listener: Listener = silence, stop: Stop | None = None
+    store: Store, repository: Repository, blob: Descriptor, *, listener: Listener, stop: Stop
 ) -> None:
-    """Make sure that a repository has a blob: there already, mounted from another repository, or sent."""
+    """Make sure that a repository has a blob: there already, mounted from another repository, or sent.
+
+    Raises TransferError, DigestMismatch, and Stopped when `stop` is set by another thread.
+    """
     if repository.has(blob):
         listener(Transferred("exists", blob.digest.short, blob.size, blob.size))
         return
@@ -117,7 +123,7 @@ def push_blob(
         if origin != repository.path and repository.mount(blob, origin):
             listener(Transferred("mounted", blob.digest.short, blob.size, blob.size))
             return
-    with _Sending(store.path(blob.digest), blob, listener, stop or Stop()) as content:
+    with _Sending(store.path(blob.digest), blob, listener, stop) as content:
         repository.upload(blob, content)  # type: ignore[arg-type]
 
 
@@ -139,7 +145,9 @@ def _resolve(repository: Repository, reference: Reference, platform: Platform) -
     return Resolved(replace(manifest.descriptor, platform=config.platform), manifest, config, raw_config)
 
 
-def _fetching(store: Store, repository: Repository, blob: Descriptor, tell: Listener, stop: Stop) -> Callable[[], None]:
+def _fetching(
+    store: Store, repository: Repository, blob: Descriptor, tell: Listener, stop: Stop, writers: ExitStack
+) -> Callable[[], None]:
     def told(action: Action, done: int) -> None:
         stop.check()
         tell(Transferred(action, blob.digest.short, done, blob.size))
@@ -148,14 +156,14 @@ def _fetching(store: Store, repository: Repository, blob: Descriptor, tell: List
         if store.has(blob):
             told("exists", blob.size)
             return
-        with store.writer() as writer:
-            try:
-                repository.fetch(blob, writer, told=lambda done: told("pull", done))
-            except NotInRegistry as error:
-                if blob.media_type in media.FOREIGN_LAYERS:
-                    error.hint = "this layer may not be redistributed: images for Windows are not supported"
-                raise
-            writer.commit(blob.digest)
+        writer = writers.enter_context(store.writer())
+        try:
+            repository.fetch(blob, writer, told=lambda done: told("pull", done))
+        except NotInRegistry as error:
+            if blob.media_type in media.FOREIGN_LAYERS:
+                error.hint = "this layer may not be redistributed: images for Windows are not supported"
+            raise
+        writer.commit(blob.digest)
 
     return fetch
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pybuild.builder.errors import LayerError
 from pybuild.builder.layers.compression import BLOCK
 from pybuild.builder.layers.entry import Entry, LayerContent, SpoolContent
-from pybuild.builder.layers.extraction import opened
+from pybuild.builder.layers.extraction import opened, write_all
 from pybuild.registry import Descriptor, Digest, Store
 
 
@@ -28,6 +28,7 @@ def fetch(
     spool, path = store.temporary()
     os.unlink(path)
     with spool:
+        descriptor = spool.fileno()
         places: dict[LayerContent, int] = {}
         position = 0
         for layer, paths in wanted.items():
@@ -42,8 +43,8 @@ def fetch(
                     while left:
                         content = read(min(left, BLOCK))
                         left -= len(content)
-                        position += spool.write(content)
-        descriptor = spool.fileno()
+                        write_all(descriptor, content)
+                        position += len(content)
         yield tuple(_replaced(entry, places, descriptor) for entry in entries)
 
 

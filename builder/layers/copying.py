@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from pybuild.builder.errors import CopyError
 from pybuild.builder.layers.entry import Entry, Kind
@@ -153,6 +152,15 @@ def select(tree: Tree, source: str, hidden_by: Callable[[str], str | None]) -> l
     return found
 
 
+def _meant(tree: Tree, match: str) -> tuple[str, Entry]:
+    """What a source is, links followed, and where. Raises CopyError for a link that leads nowhere."""
+    place = follow(tree.lookup, match)
+    found = tree.lookup(place)
+    if found is None:
+        raise CopyError(f"{match}: a link to {place}, which is not there", hint="mend the link, or leave it out of the pattern")
+    return place, found
+
+
 def _cleaned(source: str) -> list[str]:
     """The parts of a source path; `..` never leaves the context."""
     parts: list[str] = []
@@ -171,6 +179,8 @@ def _missing(tree: Tree, path: str, hidden_by: Callable[[str], str | None]) -> C
     place = follow(tree.lookup, parent)
     at = tree.lookup(place)
     here = [child.name for child in tree.children(place)] if at is not None and at.kind is Kind.DIRECTORY else []
+    from difflib import get_close_matches
+
     close = get_close_matches(name, here, 1)
     if close:
         hint = f"did you mean {_join(parent, close[0])}?"
@@ -207,9 +217,7 @@ class _Copier:
     unpack: Unpack | None
 
     def copy(self, match: str, into: bool) -> None:
-        place = follow(self.source.lookup, match)
-        found = self.source.lookup(place)
-        assert found is not None  # `select` has seen it
+        place, found = _meant(self.source, match)
         target = self.draft.resolve(self.request.destination)
         existing = self.draft.lookup(target)
         if found.kind is Kind.DIRECTORY:
@@ -291,9 +299,7 @@ def listing(tree: Tree, sources: Iterable[str], hidden_by: Callable[[str], str |
     """Everything that a copy of `sources` reads: each entry, and its path seen from its source's name."""
     for source in sources:
         for match in select(tree, source, hidden_by):
-            place = follow(tree.lookup, match)
-            found = tree.lookup(place)
-            assert found is not None  # `select` has seen it
+            place, found = _meant(tree, match)
             name = match.rpartition("/")[2]
             yield name, found
             if found.kind is Kind.DIRECTORY:

@@ -214,7 +214,7 @@ class _Target:
                     # A hole stays a hole.
                     os.lseek(descriptor, len(part), os.SEEK_CUR)
                 else:
-                    _write_all(descriptor, part)
+                    write_all(descriptor, part)
                 left -= len(part)
             if entry.size:
                 os.ftruncate(descriptor, entry.size)
@@ -314,7 +314,8 @@ class _Target:
                 raise
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of it: write(2) may stop short on a disk that fills up, and the next call says why."""
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pybuild.builder.errors import LayerError
 from pybuild.builder.layers.compression import BLOCK, LONGEST_MAGIC, decompressed, detect
 from pybuild.builder.layers.entry import Entry, Kind, SpoolContent
+from pybuild.builder.layers.extraction import write_all
 from pybuild.builder.layers.tar import BLOCK as TAR_BLOCK
 from pybuild.builder.layers.untar import is_tar, read
 from pybuild.registry import Store
@@ -52,7 +53,8 @@ class Archives:
                 while left:
                     part = content.read(min(left, BLOCK))
                     left -= len(part)
-                    position += os.write(descriptor, part)
+                    write_all(descriptor, part)
+                    position += len(part)
                 entry = entry._replace(content=SpoolContent(descriptor, start))
             yield entry
 

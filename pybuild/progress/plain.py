@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from pybuild.builder.events import Event, Finished, Notice, StepFinished, StepOutput, StepStarted
+from pybuild.builder.events import CANCELED, Event, Finished, Notice, StepFinished, StepOutput, StepStarted
 from pybuild.progress import text
 from pybuild.registry.progress import Transferred
 
 _PAUSE_SECONDS = 5.0
+_DONE = float("inf")
 
 
 class Plain:
@@ -56,7 +57,7 @@ class Plain:
                 self._output(StepOutput(event.step, stream, b"\n"))
         number = self._steps[event.step]
         if event.error is not None:
-            self._line(f"#{number} ERROR {text.first_line(event.error)}")
+            self._line(f"#{number} CANCELED" if event.error == CANCELED else f"#{number} ERROR {text.first_line(event.error)}")
         else:
             self._line(f"#{number} {'CACHED' if event.is_cached else f'DONE {text.seconds(event.seconds)}'}")
 
@@ -66,7 +67,9 @@ class Plain:
         if event.action in ("mounted", "exists"):
             self._line(f"{event.name} {'already there' if event.action == 'exists' else event.action}")
         elif event.done >= event.total:
-            self._line(f"{event.name} {event.action}ed {text.size(event.total)}")
+            if self._told.get(key) != _DONE:
+                self._line(f"{event.name} {event.action}ed {text.size(event.total)}")
+            self._told[key] = _DONE
         elif now - self._told.setdefault(key, now) >= _PAUSE_SECONDS:
             self._told[key] = now
             self._line(f"{event.name} {event.action} {text.size(event.done)} of {text.size(event.total)}")

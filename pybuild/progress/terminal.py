@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
-from pybuild.builder.events import Event, Finished, Notice, StepFinished, StepOutput, StepStarted
+from pybuild.builder.events import CANCELED, Event, Finished, Notice, StepFinished, StepOutput, StepStarted
 from pybuild.progress import text
 from pybuild.registry.progress import Transferred
 
@@ -60,7 +60,9 @@ class Terminal:
         step, _ = self._running.pop(event.step)
         self._output.pop(event.step, None)
         what = f"{text.place(step)} {text.printable(step.name)}"
-        if event.error is not None:
+        if event.error == CANCELED:
+            self._print(f"{_DIM}- CANCELED {what}{_PLAIN}")
+        elif event.error is not None:
             self._print(f"{_RED}✗{_PLAIN} {what}")
         elif event.is_cached:
             self._print(f"{_BLUE}✓ CACHED{_PLAIN} {_DIM}{what}{_PLAIN}")

@@ -22,6 +22,7 @@ class Fault:
     headers: dict = field(default_factory=dict)
     content: bytes | None = None
     cut_after: int | None = None
+    hold: threading.Event | None = None  # with cut_after: fall silent there until this is set
     damage: bool = False
     times: int = 1
 
@@ -82,7 +83,11 @@ def _handler(registry):
             if fault and fault.content is not None:
                 content = fault.content
             headers = headers | (fault.headers if fault else {})
-            return self.answer(status, content, headers, fault.cut_after if fault else None)
+            self.answer(status, content, headers, fault.cut_after if fault else None)
+            if fault and fault.hold:
+                self.wfile.flush()
+                fault.hold.wait(30)
+            return None
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = respond
 

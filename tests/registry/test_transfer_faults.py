@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from pybuild.registry import Reference
+from pybuild.registry import Reference, Store
 from pybuild.registry.errors import (
     AuthenticationFailed,
     BrokenOff,
@@ -280,10 +283,31 @@ def test_an_interrupt_ends_a_pull_soon(faulty, fault, image, name, other_store, 
     assert is_empty(other_store)
 
 
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_a_registry_that_fell_silent(faulty, fault, image, name, tmp_path):
+    """A program is sent SIGINT when the first of a layer has come, and the rest does not."""
+    released = threading.Event()
+    faulty.faults = [fault(BLOB + layer(image), cut_after=(1 << 20) + 1000, hold=released)]
+    script = (
+        "import sys; from pathlib import Path; from pybuild.registry import Reference, Store; from pybuild.registry.transfer import pull\n"
+        "try: pull(Store.open(Path(sys.argv[1])), Reference.parse(sys.argv[2]), listener=lambda event: print(event, flush=True))\n"
+        "except KeyboardInterrupt: sys.exit(130)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, tmp_path / "s", str(name)], stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    finally:
+        process.kill()
+        process.stdout.close()
+        released.set()
+    assert is_empty(Store.open(tmp_path / "s"))
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(faulty, image, name, other_store, pauses):
     import errno
     import resource
-    import signal
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
