@@ -22,6 +22,7 @@ from pybuild.builder.layers.index import entry_on_disk, follow
 # A file that changed this shortly before it was looked at may change again within the clock's grain.
 _GRAIN_NS = 2_000_000_000
 _BLOCK = 1 << 20
+_LARGE_BLOCK = 4 << 20
 
 
 class Context:
@@ -261,15 +262,22 @@ class Hasher:
                 size = os.readv(descriptor, (self._buffer,))
                 if size < _BLOCK and not os.readv(descriptor, (self._view[size:],)):
                     return self._blake3(self._view[:size]).digest()
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                return self._large(descriptor)
             finally:
                 os.close(descriptor)
-            mark = self._blake3(max_threads=self._blake3.AUTO)
-            mark.update_mmap(path)
-            return mark.digest()
         except OSError as error:
             raise ContextError(
                 f"cannot read {path}: {error.strerror}", hint="if the build does not need it, put it into .dockerignore"
             ) from error
+
+    def _large(self, descriptor: int) -> bytes:
+        """By large blocks in several threads. update_mmap is a tenth faster, but its pages count as ours, and Ctrl-C waits."""
+        mark = self._blake3(max_threads=self._blake3.AUTO)
+        block = memoryview(bytearray(_LARGE_BLOCK))
+        while size := os.readv(descriptor, (block,)):
+            mark.update(block[:size])
+        return mark.digest()
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int, int, int]:

@@ -186,7 +186,8 @@ class Executor:
         except BaseException as error:
             if isinstance(error, BuildError) and error.span is None and not isinstance(error, Interrupted):
                 error.span, error.source = self._job.graph.steps[number].span, self._job.source
-            self._finish(number, CANCELED if isinstance(error, Interrupted) else str(getattr(error, "message", error)))
+            is_canceled = self._cancelled.is_set() or isinstance(error, Interrupted | KeyboardInterrupt)
+            self._finish(number, CANCELED if is_canceled else str(getattr(error, "message", error)))
             raise
 
     def _start(self, number: int) -> None:

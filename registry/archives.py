@@ -100,7 +100,7 @@ def load(store: Store, stream: BinaryIO, *, platform: Platform | None = None) ->
 
     `stream` need not be seekable. Raises InvalidDocument, DigestMismatch and PlatformNotFound; the store then has no new name.
     """
-    with _unpacked(store, stream) as contents:
+    with store.in_use(), _unpacked(store, stream) as contents:
         if "index.json" in contents.files:
             loaded = _load_layout(contents, platform or Platform.here())
         elif "manifest.json" in contents.files:
@@ -109,8 +109,8 @@ def load(store: Store, stream: BinaryIO, *, platform: Platform | None = None) ->
             raise InvalidDocument(
                 "the archive holds no image", hint="it has neither index.json nor manifest.json: is it a file system's tar?"
             )
-    for image, names in loaded:
-        store.tag(replace(image.descriptor, platform=image.config.platform), *names)
+        for image, names in loaded:
+            store.tag(replace(image.descriptor, platform=image.config.platform), *names)
     return tuple(loaded)
 
 

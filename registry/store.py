@@ -261,6 +261,10 @@ class Store:
             if items != before:
                 _replace(self.root / "index.json", Index.build(tuple(items)).raw)
 
+    def in_use(self) -> contextlib.AbstractContextManager[bool]:
+        """Keep blobs from being deleted: whoever deletes must hold the lock `build` exclusively."""
+        return self.lock("build", exclusive=False)
+
     @contextlib.contextmanager
     def lock(self, name: str, *, exclusive: bool, blocking: bool = True) -> Iterator[bool]:
         """Hold one of the store's locks, shared or exclusive; False, without waiting, when it is not to be had."""

@@ -63,16 +63,19 @@ def pull(
     Raises TransferError, PlatformNotFound, InvalidDocument and DigestMismatch; the store then has no new name.
     """
     tell, stop = one_at_a_time(listener), Stop()
-    with Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client:
+    with (
+        store.in_use(),
+        Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client,
+    ):
         repository = Repository(client, reference.path)
         found = _resolve(repository, reference, platform or Platform.here())
         layers = tuple({layer.digest: layer for layer in found.manifest.layers}.values())
         # The temporary files are this thread's to remove: one that waits for a silent registry is not waited for.
         with ExitStack() as writers:
             parallel.run([_fetching(store, repository, layer, tell, stop, writers) for layer in layers], stop, jobs=jobs)
-    store.add(found.raw_config, found.manifest.config.media_type)
-    store.add(found.manifest.raw, found.manifest.media_type)
-    store.tag(found.descriptor, reference)
+        store.add(found.raw_config, found.manifest.config.media_type)
+        store.add(found.manifest.raw, found.manifest.media_type)
+        store.tag(found.descriptor, reference)
     remember(store, reference.repository, (layer.digest for layer in layers))
     return Image(found.descriptor, found.manifest, found.config)
 
@@ -100,7 +103,10 @@ def push(
         if not store.has(blob) and blob.media_type not in media.FOREIGN_LAYERS:
             raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
     tell, stop = one_at_a_time(listener), Stop()
-    with Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client:
+    with (
+        store.in_use(),
+        Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client,
+    ):
         repository = Repository(client, reference.path, ("pull", "push"))
         sent = [blob for blob in blobs if store.has(blob)]
         parallel.run([_sending(store, repository, blob, tell, stop) for blob in sent], stop, jobs=jobs)

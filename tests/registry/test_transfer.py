@@ -253,6 +253,19 @@ def _skopeo(*arguments):
     return done.stdout
 
 
+def test_nothing_is_deleted_during_a_transfer(faulty, store, other_store, make_image):
+    def is_held(where):
+        with where.lock("build", exclusive=True, blocking=False) as is_alone:
+            return not is_alone
+
+    held = []
+    name = Reference.parse(f"{faulty.host}/x")
+    push(store, make_image(store, {"a": b"1"}), name, listener=lambda event: held.append(is_held(store)))
+    pull(other_store, name, listener=lambda event: held.append(is_held(other_store)))
+    assert held and all(held)
+    assert not is_held(store) and not is_held(other_store)
+
+
 def test_a_blob_that_the_store_lost_is_missed_before_anything_is_sent(faulty, store, make_image):
     image = make_image(store, {"a": b"1"})
     store.delete(image.manifest.layers[0].digest)

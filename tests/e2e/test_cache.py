@@ -1,0 +1,204 @@
+"""What is done once is not done again, and what changed is; side by side, interrupted, and by several builds at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from real.command import COMMAND
+
+from pybuild.registry import Store
+
+pytestmark = [pytest.mark.root, pytest.mark.peers("umoci")]
+
+
+@pytest.fixture
+def build(pybuild, ubuntu):
+    """Build with `ubuntu` from its layout; which steps ran, which did not, and the image ID."""
+
+    def run(folder, *arguments, code=0):
+        done = pybuild(
+            "build", "--progress", "json", "--build-context", f"ubuntu=oci-layout://{ubuntu}", *arguments, folder, code=code
+        )
+        lines = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+        names = {line["step"]: line["name"] for line in lines if line["event"] == "StepStarted"}
+        ended = [line for line in lines if line["event"] == "StepFinished" and not names[line["step"]].startswith("FROM")]
+        finished = next((line["image_id"] for line in lines if line["event"] == "Finished"), None)
+        ran = [names[line["step"]] for line in ended if not line["is_cached"] and not line["error"]]
+        return ran, [names[line["step"]] for line in ended if line["is_cached"]], finished
+
+    return run
+
+
+def test_an_unchanged_rebuild_runs_nothing_and_is_the_same_image(build, context):
+    folder = context("FROM ubuntu\nENV A=1\nCOPY a /a\nRUN echo x > /x\nLABEL b=c\n", a="A")
+    ran, cached, first = build(folder)
+    assert (ran, cached) == (["COPY a /a", "RUN echo x > /x"], [])
+    os.utime(folder / "a", (1, 1))
+    ran, cached, second = build(folder)
+    assert (ran, cached) == ([], ["COPY a /a", "RUN echo x > /x"])
+    assert first == second
+
+
+def test_a_changed_file_reruns_what_stands_on_it(build, context):
+    folder = context("FROM ubuntu\nRUN echo 1 > /one\nCOPY a /a\nRUN cat /a > /two\n", a="A")
+    build(folder)
+    (folder / "a").write_text("B")
+    assert build(folder)[:2] == (["COPY a /a", "RUN cat /a > /two"], ["RUN echo 1 > /one"])
+
+
+def test_config_alone_reruns_nothing(build, context):
+    folder = context("FROM ubuntu\nRUN echo 1 > /one\nLABEL a=1\n")
+    first = build(folder)[2]
+    (folder / "Dockerfile").write_text("FROM ubuntu\nRUN echo 1 > /one\nLABEL a=2\n")
+    ran, cached, second = build(folder)
+    assert (ran, cached) == ([], ["RUN echo 1 > /one"])
+    assert first != second
+
+
+def test_no_cache_runs_everything_and_its_results_count(build, context, root):
+    folder = context("FROM ubuntu\nRUN cat /proc/sys/kernel/random/uuid > /id\n")
+    first = build(folder)[2]
+    ran, _, second = build(folder, "--no-cache")
+    assert ran and first != second
+    assert build(folder)[2] == second
+    assert len(os.listdir(root / "trees")) == 2, "the base's tree and the newest one's"
+
+
+def test_equal_inputs_and_equal_times_give_equal_digests(build, context, tmp_path, ubuntu, pybuild):
+    folder = context("FROM ubuntu\nCOPY a d/\nWORKDIR /w\nRUN echo x > x && mkdir y && rm -r /tmp\n", a="A")
+    digests = set()
+    for number in range(2):
+        store = tmp_path / f"store{number}"
+        os.utime(folder / "a", (number, number))
+        pybuild(
+            "--root", store, "build", "-t", "x", "--timestamp", "0", "--build-context", f"ubuntu=oci-layout://{ubuntu}", folder
+        )
+        digests.add(Store.open(store).find("x").descriptor.digest)
+    assert len(digests) == 1
+    image = Store.open(store).find("x")
+    assert image.config.created == "1970-01-01T00:00:00Z"
+    assert {entry.created for entry in image.config.history[-3:]} == {"1970-01-01T00:00:00Z"}
+
+
+def test_independent_stages_run_side_by_side(build, context):
+    stages = "".join(f"FROM ubuntu AS s{n}\nRUN sleep 1; echo {n} > /out\n" for n in range(3))
+    folder = context(stages + "FROM scratch\n" + "".join(f"COPY --from=s{n} /out /{n}\n" for n in range(3)))
+    start = time.monotonic()
+    ran, _, _ = build(folder)
+    assert time.monotonic() - start < 2.5
+    assert len(ran) == 6
+
+
+def test_a_stage_that_is_only_read_is_not_packed(build, context, root):
+    folder = context(
+        "FROM ubuntu AS big\nRUN dd if=/dev/urandom of=/junk bs=1M count=3; echo x > /x\nFROM scratch\nCOPY --from=big /x /x\n"
+    )
+    build(folder, "-t", "x")
+    assert max(path.stat().st_size for path in (root / "blobs/sha256").iterdir()) < 2 << 20
+    assert len(Store.open(root).find("x").manifest.layers) == 1
+
+
+def test_stages_that_the_target_does_not_need_are_not_run(build, context):
+    folder = context("FROM ubuntu AS one\nRUN echo 1 > /1\nFROM one AS two\nRUN false\nFROM one\nRUN echo 3 > /3\n")
+    assert build(folder)[0] == ["RUN echo 1 > /1", "RUN echo 3 > /3"]
+    assert build(folder, "--target", "one")[1] == ["RUN echo 1 > /1"]
+
+
+def test_a_failing_step_gives_its_exit_code_and_ends_the_others(pybuild, context, ubuntu):
+    folder = context(
+        "FROM ubuntu AS slow\nRUN sleep 100\nFROM ubuntu\nRUN sleep 0.2; echo last words; exit 42\nCOPY --from=slow /x /x\n"
+    )
+    start = time.monotonic()
+    done = pybuild("build", "--build-context", f"ubuntu=oci-layout://{ubuntu}", folder, code=42)
+    assert time.monotonic() - start < 10
+    assert "last words" in done.err and "Dockerfile:4:1: exit code 42" in done.err
+    assert "CANCELED" in done.err
+
+
+def test_two_builds_at_once_do_a_step_once(context, ubuntu, root, tmp_path):
+    folder = context("FROM ubuntu\nRUN sleep 1; cat /proc/sys/kernel/random/uuid > /id\n")
+    command = [*COMMAND, "--root", str(root), "build", "-q", "--build-context", f"ubuntu=oci-layout://{ubuntu}", str(folder)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    ids = {process.communicate()[0] for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(ids) == 1
+
+
+def left_over(root: Path) -> list[str]:
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(root) in line]
+    return [*os.listdir(root / "tmp"), *(name for name in os.listdir(root / "locks") if name.startswith("step-")), *mounts]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_leaves_nothing_and_goes_on_next_time(build, context, ubuntu, root, number):
+    folder = context("FROM ubuntu\nRUN echo 1 > /one\nRUN echo marker; sleep 54321\n")
+    command = [
+        *COMMAND,
+        "--root",
+        str(root),
+        "build",
+        "--progress",
+        "plain",
+        "--build-context",
+        f"ubuntu=oci-layout://{ubuntu}",
+        str(folder),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.endswith(" marker\n"):
+            break
+    process.send_signal(number)
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "error: interrupted" in rest and "Traceback" not in rest
+    assert left_over(root) == []
+    assert subprocess.run(["pgrep", "-f", "sleep 54321"], capture_output=True, check=False).returncode == 1
+    (folder / "Dockerfile").write_text("FROM ubuntu\nRUN echo 1 > /one\nRUN echo 2 > /two\n")
+    assert build(folder)[:2] == (["RUN echo 2 > /two"], ["RUN echo 1 > /one"])
+
+
+def test_kill_9_loses_at_most_the_running_step(build, context, ubuntu, root):
+    folder = context("FROM ubuntu\nRUN echo 1 > /one\nRUN echo marker; sleep 54322\n")
+    command = [
+        *COMMAND,
+        "--root",
+        str(root),
+        "build",
+        "--progress",
+        "plain",
+        "--build-context",
+        f"ubuntu=oci-layout://{ubuntu}",
+        str(folder),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.endswith(" marker\n"):
+            break
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 10
+    while subprocess.run(["pgrep", "-f", "sleep 54322"], capture_output=True, check=False).returncode == 0:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert str(root) not in Path("/proc/mounts").read_text()
+    (folder / "Dockerfile").write_text("FROM ubuntu\nRUN echo 1 > /one\nRUN echo 2 > /two\n")
+    assert build(folder)[:2] == (["RUN echo 2 > /two"], ["RUN echo 1 > /one"])
+
+
+def test_a_warm_build_imports_nothing_heavy(context, root):
+    folder = context("FROM scratch\nCOPY a /a\nENV B=c\n", a="A")
+    code = f"{COMMAND[2].removesuffix('; main()')}\nimport sys; from pybuild.cli import run; run(['--root', {str(root)!r}, 'build', '-q', {str(folder)!r}])\nprint(*sys.modules)"
+    for _ in range(2):
+        out = subprocess.run([COMMAND[0], "-c", code], capture_output=True, check=True, text=True).stdout
+    # blake3 is there for files that changed in the last two seconds: these are read again.
+    heavy = {
+        *("lark", "requests", "urllib3", "rich", "zstandard", "isal", "tarfile", "tempfile", "subprocess", "logging", "asyncio"),
+        *("concurrent.futures", "ctypes", "pybuild.builder.execute", "pybuild.builder.plan", "pybuild.grammar.instructions"),
+    }
+    assert sorted(heavy & set(out.split())) == []
