@@ -9,7 +9,7 @@ from dataclasses import replace
 from pybuild.builder import bases
 from pybuild.builder.assemble import image_config, image_layers, image_manifest
 from pybuild.builder.cached import Result, cached_result, file_steps
-from pybuild.builder.context import Context
+from pybuild.builder.context import Context, check_folder
 from pybuild.builder.errors import BuildError, Interrupted
 from pybuild.builder.events import Finished, Notice, Progress, StepFinished, StepStarted
 from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, SourceStep
@@ -46,6 +46,7 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
     platform = request.platform or Platform.here()
     bases.check(request.contexts)
     folders = bases.folders(request.contexts)
+    check_folder(request.context)
     source, ignore_names = read_dockerfile(request)
     contexts = {"": Context.open(request.context, ignore_names), **{name: Context.open(path) for name, path in folders.items()}}
     plan = make_plan(

@@ -39,14 +39,7 @@ class Context:
     @classmethod
     def open(cls, root: str, ignore_names: Sequence[str] = (".dockerignore",)) -> Context:
         """The context in a folder, with the first of the ignore files that is there. Raises ContextError."""
-        try:
-            is_folder = stat.S_ISDIR(os.stat(root).st_mode)
-        except FileNotFoundError:
-            raise ContextError(f"no such folder: {root}", hint="the last argument is the build context, often '.'") from None
-        except OSError as error:
-            raise ContextError(f"cannot read {root}: {error.strerror}") from error
-        if not is_folder:
-            raise ContextError(f"not a folder: {root}", hint="the last argument is the build context, often '.'")
+        check_folder(root)
         for name in ignore_names:
             path = os.path.join(root, name)
             try:
@@ -242,6 +235,18 @@ def listed(name: str, entry: Entry, content: bytes, shared: str) -> bytes:
     """What of one file counts for a cache key: all but its times."""
     values = (name, int(entry.kind), entry.mode, entry.size, entry.link, entry.device, entry.xattrs, content, shared)
     return repr(values).encode(errors="surrogateescape")
+
+
+def check_folder(root: str) -> None:
+    """Raise ContextError when this is no folder."""
+    try:
+        is_folder = stat.S_ISDIR(os.stat(root).st_mode)
+    except FileNotFoundError:
+        raise ContextError(f"no such folder: {root}", hint="the last argument is the build context, often '.'") from None
+    except OSError as error:
+        raise ContextError(f"cannot read {root}: {error.strerror}") from error
+    if not is_folder:
+        raise ContextError(f"not a folder: {root}", hint="the last argument is the build context, often '.'")
 
 
 class Hasher:

@@ -42,9 +42,6 @@ def read_dockerfile(request: BuildRequest) -> tuple[Source, tuple[str, ...]]:
         with open(path, "rb") as file:
             content = file.read()
     except (FileNotFoundError, NotADirectoryError):
-        if not os.path.isdir(request.context):
-            message = f"no such folder: {request.context}"
-            raise ContextError(message, hint="the last argument is the build context, often '.'") from None
         hint = "name it with -f FILE" if request.dockerfile is None else "-f is a path from where you are, not from the context"
         raise ContextError(f"no Dockerfile: {path}", hint=hint) from None
     except OSError as error:

@@ -118,7 +118,7 @@ def read(stream: Stream, *, whiteouts: bool = True) -> Iterator[tuple[Entry, Con
         content = Content(source, stored, entry.size, parts[0])
         yield entry, content
         content.skip()
-        source.exactly(-(stored + parts[1]) % BLOCK)
+        source.padding(-(stored + parts[1]) % BLOCK)
 
 
 def _sparse(
@@ -262,6 +262,11 @@ class _Exact:
             parts.append(part)
             size -= len(part)
         return b"".join(parts) if len(parts) != 1 else parts[0]
+
+    def padding(self, size: int) -> None:
+        """What fills a file's last block. umoci's `insert` leaves it out behind the last file, as it does the archive's end."""
+        if size and (part := self._stream.read(size)):
+            self.exactly(size - len(part))
 
     def padded(self, size: int) -> bytes:
         """A header's own content."""

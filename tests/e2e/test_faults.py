@@ -216,7 +216,7 @@ def test_a_base_whose_layer_reaches_out_of_its_root(name, pybuild, context, fore
     dockerfile = 'FROM base\nRUN ["/bin/true"]\n'
     done = pybuild("build", "--build-context", f"base=oci-layout://{layout}", context(dockerfile), code=1)
     assert re.search(r"error: .*(root|leaves)", done.err), done.err
-    assert not [path for path in tmp_path.rglob("escaped")]
+    assert not list(tmp_path.rglob("escaped"))
 
 
 @pytest.mark.root

@@ -1,0 +1,171 @@
+"""The command line on a store: what is printed, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+import pybuild as api
+from pybuild.cli import COMMANDS, run
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run a command line; its exit code, output and errors."""
+
+    def call(*arguments):
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def context(tmp_path):
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "a").write_text("content")
+    (folder / "Dockerfile").write_text('FROM scratch\nARG V=1\nENV A=$V\nCOPY a /a\nLABEL l=$V\nCMD ["/a"]\n')
+    return folder
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_does_what_it_says_it_does(cli, name):
+    code, out, _ = cli(name, "--help")
+    assert code == 0 and out.startswith("Usage: pybuild " + name)
+    assert COMMANDS[name] in cli("--help")[1]
+
+
+def test_version_tells_it_from_the_other_pybuild(cli):
+    assert "the container image builder" in cli("--version")[1]
+
+
+def test_build_and_look(cli, context, tmp_path):
+    code, out, err = cli("build", "-t", "a:1", "-t", "b", "--build-arg", "V=2", "--iidfile", tmp_path / "id", context)
+    assert code == 0 and out == ""
+    assert "#2 [2/2] COPY a /a" in err and "built a:1, b:latest" in err
+    identity = (tmp_path / "id").read_text()
+    assert cli("build", "-q", "--build-arg", "V=2", context)[1:] == (identity + "\n", "")
+    assert [line.split()[:3] for line in cli("images")[1].splitlines()[1:]] == [
+        ["a", "1", identity[7:19]],
+        ["b", "latest", identity[7:19]],
+    ]
+    assert cli("images", "-q", "a")[1] == identity[7:19] + "\n"
+    assert cli("images", "--format", "{{.Repository}}:{{.Tag}}", "b")[1] == "b:latest\n"
+    found = json.loads(cli("inspect", "a:1")[1])[0]
+    assert found["RepoTags"] == ["a:1", "b:latest"] and found["Config"]["Labels"] == {"l": "2"}
+    assert cli("inspect", "-f", "{{.Id}}", identity[7:15])[1] == identity + "\n"
+    lines = cli("history", "--format", "{{.CreatedBy}}", "a:1")[1].splitlines()
+    assert lines == ['CMD ["/a"]', "LABEL l=2", "COPY a /a", "ENV A=2", "ARG V=2"]
+    assert cli("tag", "a:1", "127.0.0.1:1/c:3")[0] == 0
+    assert cli("rmi", identity[7:19])[0] == 1
+    assert cli("rmi", "a:1", "b")[1] == "Untagged: a:1\nUntagged: b:latest\n"
+    out = cli("rmi", "127.0.0.1:1/c:3")[1].splitlines()
+    assert out[0] == "Untagged: 127.0.0.1:1/c:3" and len([line for line in out if line.startswith("Deleted: sha256:")]) == 3
+    assert len(cli("images")[1].splitlines()) == 1
+
+
+def test_what_rmi_deleted_is_built_again(cli, context):
+    first = cli("build", "-q", "-t", "a", context)[1]
+    cli("rmi", "a")
+    assert cli("build", "-q", "-t", "a", context)[0] == 0
+    assert cli("inspect", "a")[0] == 0
+    assert first.startswith("sha256:")
+
+
+def test_rmi_keeps_what_another_image_needs(cli, context):
+    cli("build", "-q", "-t", "a", context)
+    cli("build", "-q", "-t", "b", "--label", "x=y", context)
+    deleted = cli("rmi", "a")[1]
+    layer = api.images()[0][0].manifest.layers[0].digest
+    assert layer not in deleted
+    assert cli("save", "-o", context / "b.tar", "b")[0] == 0
+
+
+def test_save_and_load(cli, context, tmp_path, monkeypatch):
+    identity = cli("build", "-q", "-t", "a:1", context)[1].strip()
+    assert cli("save", "-o", tmp_path / "a.tar", "a:1")[0] == 0
+    code, out, _ = cli("--root", tmp_path / "other", "load", "-i", tmp_path / "a.tar")
+    assert (code, out) == (0, "Loaded image: a:1\n")
+    assert cli("--root", tmp_path / "other", "inspect", "-f", "{{.Id}}", "a:1")[1].strip() == identity
+
+
+ERRORS = [
+    (("bild",), 2, "no such command: 'bild'. Did you mean 'build'?"),
+    (("build",), 2, "Missing argument 'CONTEXT'"),
+    (("build", "--tagg", "x", "."), 2, "--tagg"),
+    (("build", "-t", "UPPER", "{context}"), 2, "names are lower case: 'upper'"),
+    (("build", "-t", "a:b:c", "{context}"), 2, "invalid image name"),
+    (("build", "/nowhere"), 1, "no such folder: /nowhere"),
+    (("build", "{context}/a"), 1, "not a folder"),
+    (("build", "-f", "/nowhere/Dockerfile", "{context}"), 1, "no Dockerfile: /nowhere/Dockerfile"),
+    (("build", "--build-arg", "=x", "{context}"), 2, "has no name"),
+    (("build", "--build-context", "x", "{context}"), 2, "has no value"),
+    (("build", "--build-context", "x=docker-image://y", "{context}"), 1, "docker-image:// is not supported yet"),
+    (("build", "--build-context", "scr=oci-layout:///nowhere", "{context}"), 0, ""),
+    (("build", "--target", "x", "{context}"), 2, 'no stage named "x"'),
+    (("build", "--platform", "x", "{context}"), 2, "not a platform"),
+    (("build", "--compression", "lzma", "{context}"), 2, "no such compression: 'lzma'"),
+    (("build", "-o", "type=zip,dest=x", "{context}"), 1, "no such output type: zip"),
+    (("build", "-o", "type=oci", "{context}"), 1, "needs a destination"),
+    (("build", "-o", "type=oci,dest=/nowhere/x", "{context}"), 1, "no such folder: /nowhere"),
+    (("build", "--push", "{context}"), 1, "nothing to push"),
+    (("build", "--progress", "loud", "{context}"), 2, "'loud'"),
+    (("push", "nothing"), 1, "no such image: nothing"),
+    (("push", "127.0.0.1:1/x"), 1, "no such image"),
+    (("pull", "127.0.0.1:1/x"), 1, "127.0.0.1:1"),
+    (("pull", "a@sha256:12"), 2, "not a digest"),
+    (("inspect", "nothing"), 1, "no such image"),
+    (("inspect",), 2, "Missing argument"),
+    (("tag", "nothing", "x"), 1, "no such image"),
+    (("rmi", "nothing"), 1, "no such image"),
+    (("load", "-i", "/nowhere"), 1, "/nowhere: No such file or directory"),
+    (("load", "-i", "{context}/a"), 1, ""),
+    (("images", "--format", "{{{{.Nope}}}}"), 0, ""),
+    (("run", "nothing"), 1, "no such image"),
+    (("--root", "/dev/null/x", "images"), 1, "cannot make a store"),
+]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"), ERRORS, ids=lambda value: " ".join(value) if isinstance(value, tuple) else None
+)
+def test_errors_say_what_and_give_their_code(cli, context, arguments, code, message):
+    found, _, err = cli(*(argument.format(context=context) for argument in arguments))
+    assert found == code
+    assert message in err
+    assert "Traceback" not in err and "mistake in pybuild" not in err
+
+
+def test_a_mistake_of_ours_is_one_line_too(cli, context, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("oh")
+
+    monkeypatch.setattr("pybuild.cli.build.build", broken)
+    code, _, err = cli("build", context)
+    assert code == 1 and "a mistake in pybuild: RuntimeError: oh" in err
+
+
+def test_json_progress_is_json(cli, context):
+    lines = [json.loads(line) for line in cli("build", "--progress", "json", context)[2].splitlines()]
+    assert {"StepStarted", "StepFinished", "Finished"} <= {line["event"] for line in lines}
+
+
+def test_an_archive_goes_to_standard_output(context, tmp_path, monkeypatch):
+    class Out:
+        buffer = io.BytesIO()
+
+        def isatty(self):
+            return False
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", Out())
+    assert run(["build", "-o", "type=oci,dest=-", "--progress", "quiet", str(context)]) == 0
+    assert Out.buffer.getvalue()[:10] == b"oci-layout" or b"oci-layout" in Out.buffer.getvalue()

@@ -1,0 +1,72 @@
+"""The Python API: what the command line does, as calls with values."""
+
+from __future__ import annotations
+
+import pytest
+
+import pybuild
+
+
+@pytest.fixture
+def context(tmp_path):
+    (tmp_path / "a").write_text("content")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nARG V=1\nCOPY a /a\nLABEL v=$V\n")
+    return tmp_path
+
+
+def test_everything_public_is_there():
+    for name in pybuild.__all__:
+        assert getattr(pybuild, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pybuild.nothing  # noqa: B018 (that it raises is the point)
+
+
+def test_build_tag_look_and_remove(context):
+    result = pybuild.build(context, tags=["one:1"], build_args={"V": "2"}, labels={"x": "y"})
+    assert [name.familiar for name in result.names] == ["one:1"]
+    assert pybuild.inspect("one:1")["Id"] == result.image_id
+    assert pybuild.inspect("one:1")["Config"]["Labels"] == {"v": "2", "x": "y"}
+    pybuild.tag("one:1", "two:2")
+    ((image, names),) = pybuild.images()
+    assert image.id == result.image_id and [name.familiar for name in names] == ["one:1", "two:2"]
+    assert pybuild.history("one:1")[0]["CreatedBy"] == "LABEL v=2"
+    assert pybuild.remove("one:1") == ("Untagged: one:1",)
+    assert pybuild.remove("two:2")[0] == "Untagged: two:2"
+    assert pybuild.images() == ()
+
+
+@pytest.mark.peers("docker-registry")
+def test_push_and_pull(context, registry, tmp_path):
+    name = registry.name("api/image:1")
+    result = pybuild.build(context, tags=[name], push=True)
+    seen = []
+
+    class Progress:
+        def emit(self, event):
+            seen.append(event)
+
+    assert pybuild.push(name, progress=Progress()).digest == result.digest
+    assert seen
+    assert pybuild.pull(name, root=tmp_path / "other").id == result.image_id
+
+
+def test_errors_carry_what_a_program_needs(context):
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY missing /a\n")
+    with pytest.raises(pybuild.BuildError) as caught:
+        pybuild.build(context)
+    assert caught.value.message == "missing: not found"
+    assert caught.value.span.line == 2
+    (context / "Dockerfile").write_text("FORM scratch\n")
+    with pytest.raises(pybuild.DockerfileError) as caught:
+        pybuild.build(context)
+    assert caught.value.exit_code == 2 and caught.value.hint == "did you mean FROM?"
+    with pytest.raises(pybuild.RegistryError):
+        pybuild.push("nothing")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "gzip:6", "zstd", "none"])
+def test_compressions_have_one_diff_id(context, compression):
+    pybuild.build(context, tags=["plain"], compression="none", timestamp=0)
+    pybuild.build(context, tags=["other"], compression=compression, timestamp=0)
+    plain, other = (pybuild.inspect(name)["RootFS"] for name in ("plain", "other"))
+    assert plain == other
