@@ -43,7 +43,7 @@ def _resolve(
 ) -> Image:
     for given, place in request.contexts:
         if place.startswith(LAYOUT) and same_image(given, name):
-            return _from_layout(place.removeprefix(LAYOUT), store, given)
+            return _from_layout(place.removeprefix(LAYOUT), store, given, platform)
     reference = Reference.parse(name)
     if not request.pull:
         found = store.tagged(reference)
@@ -59,7 +59,7 @@ def _resolve(
     return pull(store, reference, platform=platform, insecure=request.insecure, listener=listener)
 
 
-def _from_layout(place: str, store: Store, given: str) -> Image:
+def _from_layout(place: str, store: Store, given: str, platform: Platform) -> Image:
     from pybuild.registry.layout import read_layout
 
     folder, name = place, None
@@ -71,4 +71,4 @@ def _from_layout(place: str, store: Store, given: str) -> Image:
         raise ContextError(
             f"--build-context {given}: no such folder: {folder}", hint="write oci-layout://DIR or oci-layout://DIR:TAG"
         )
-    return read_layout(store, Path(folder), name)
+    return read_layout(store, Path(folder), name, platform=platform)

@@ -28,6 +28,7 @@ def build(request: BuildRequest, *, workspace: Workspace, progress: Progress) ->
     Raises BuildError, RegistryError and DockerfileError. Call it while the process has one thread, if there may be a RUN.
     """
     started = time.monotonic()
+    workspace.clean()
     try:
         with workspace.store.lock("build", exclusive=False):
             result = _build(request, workspace, progress, started)

@@ -239,6 +239,11 @@ def listed(name: str, entry: Entry, content: bytes, shared: str) -> bytes:
 
 def check_folder(root: str) -> None:
     """Raise ContextError when this is no folder."""
+    if root == "-" or "://" in root or root.startswith("git@"):
+        raise ContextError(
+            f"a context from {'standard input' if root == '-' else root} is not supported yet",
+            hint="fetch it into a folder, and name that",
+        )
     try:
         is_folder = stat.S_ISDIR(os.stat(root).st_mode)
     except FileNotFoundError:

@@ -72,6 +72,7 @@ class Executor:
         self._results: dict[int, Result] = dict(job.cached)
         self._entries: dict[int, tuple[Entry, ...]] = {}
         self._trees: dict[int, str] = {}
+        self._created: dict[int, str] = {}
         self._changed: set[int] = set()
         self._started: dict[int, float] = {}
         self._resources = ExitStack()
@@ -124,6 +125,7 @@ class Executor:
         elif record.tree and os.path.isdir(tree := self._workspace.tree_path(record.tree)):
             form = Form(tree=tree)
             self._trees[number] = record.tree
+            self._created[number] = record.created
         elif record.diff_id and number not in self._wanted:
             blobs = (blob for blob in self._workspace.database.blobs(record.diff_id) if self._workspace.store.has(blob))
             form = next((Form(layer=Layer(blob, record.diff_id)) for blob in blobs), None)
@@ -200,7 +202,8 @@ class Executor:
     def _make(self, number: int, was_busy: bool) -> None:
         self._check_cancelled()
         self._start(number)
-        if was_busy and self._done_by_another(number):
+        # Also when the lock was free: another build may have come and gone since our plan was made.
+        if (was_busy or self._job.use_cache) and self._done_by_another(number):
             self._finish(number, is_cached=True)
             return
         with self._reporting(number):
@@ -256,6 +259,7 @@ class Executor:
     def _pack(self, number: int) -> None:
         self._check_cancelled()
         step = self._job.graph.steps[number]
+        created = self._created.get(number, self._job.now)
         with self._reporting(number):
             entries = self._entries.get(number)
             if entries is None:
@@ -266,7 +270,7 @@ class Executor:
             if entries or not isinstance(step, WorkdirStep):
                 packed = pack(entries, self._workspace.store, self._compression, on_bytes=self._check_cancelled)
                 layer = Layer(packed.descriptor, packed.diff_id)
-            self._results[number] = Result(layer, self._job.now)
+            self._results[number] = Result(layer, created)
         context = self._job.contexts[step.origin] if isinstance(step, CopyStep) and isinstance(step.origin, str) else None
         if context is not None and context.has_changed(entries):
             self._progress.emit(Notice(f"{step.name}: files changed while they were copied; the step is not cached"))
@@ -274,7 +278,7 @@ class Executor:
             return
         if layer is not None:
             self._workspace.database.add_blob(layer.diff_id, str(self._compression), layer.descriptor)
-        record = StepRecord(self._job.keys[number], layer.diff_id if layer else None, self._trees.get(number), self._job.now)
+        record = StepRecord(self._job.keys[number], layer.diff_id if layer else None, self._trees.get(number), created)
         self._workspace.replace_step(record)
         self._finish(number)
 

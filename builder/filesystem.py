@@ -26,18 +26,27 @@ def write_tar(image: Image, workspace: Workspace, out: BinaryIO) -> None:
 
 
 def write_folder(image: Image, workspace: Workspace, folder: str) -> None:
-    """Write the file system into a folder, which is made when it is missing. Raises ExportError when it holds something.
+    """Write the file system into a folder, made when it is missing; files there of the same names are replaced.
 
-    An ordinary user gets the files as his own; device nodes are then left out.
+    An ordinary user gets the files as his own; device nodes are then left out. Raises ExportError when a folder is in the way
+    of a file: what is in it may be wanted.
     """
     from pybuild.builder.layers.extraction import materialise
 
-    if os.path.isdir(folder) and os.listdir(folder):
-        raise ExportError(f"{folder} is not empty", hint="choose a new folder: nothing is overwritten")
     snapshots = _snapshots(image, workspace)
     with fetched(_entries(snapshots), snapshots.blobs(0), workspace) as entries:
+        _check_room(entries, folder)
         kept = entries if os.geteuid() == 0 else tuple(_of_user(entries))
         materialise(kept, folder)
+
+
+def _check_room(entries: tuple[Entry, ...], folder: str) -> None:
+    for entry in entries:
+        place = f"{folder}/{entry.path}"
+        if entry.kind is not Kind.DIRECTORY and os.path.isdir(place) and not os.path.islink(place):
+            raise ExportError(
+                f"{place} is a folder, and a file is to be written there", hint="remove it, or choose another folder"
+            )
 
 
 def _of_user(entries: tuple[Entry, ...]) -> Iterator[Entry]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,12 +99,18 @@ class Workspace:
             self._abandoned.append(earlier.tree)
 
     def clean(self) -> None:
-        """Remove abandoned trees, unless another build is at work. The caller no longer holds the build lock."""
-        if not self._abandoned:
+        """Remove abandoned trees, and what a killed process left half-made, unless somebody is at work in the store.
+
+        The caller does not hold the build lock.
+        """
+        folder = f"{self.store.root}/tmp"
+        if not self._abandoned and not os.listdir(folder):
             return
         with self.store.lock("build", exclusive=True, blocking=False) as is_alone:
-            while is_alone and self._abandoned:
-                remove(self.tree_path(self._abandoned.pop()))
+            if is_alone:
+                for path in (*map(self.tree_path, self._abandoned), *(f"{folder}/{name}" for name in os.listdir(folder))):
+                    remove(path)
+                self._abandoned.clear()
 
     def existing_tree(self, diff_id: Digest) -> str | None:
         """The directory of a layer, if there is one: extracted, or left by the step that made the layer."""
@@ -148,9 +153,15 @@ def adopt_tree(path: str, place: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a folder and all in it; overlay's work directory has no permission bits, which only hinders ordinary users."""
+    """Remove a file, or a folder and all in it, whatever the permission bits of what is inside."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        return
+    import shutil
 
     def unlock(function: object, name: str, _: object) -> None:
+        # Overlay's work directory has no permission bits, which hinders ordinary users.
         with contextlib.suppress(OSError):
             os.chmod(os.path.dirname(name), 0o700)
             os.chmod(name, 0o700)

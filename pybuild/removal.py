@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from pybuild.builder.workspace import Workspace
+from pybuild.builder.workspace import remove as remove_tree
 from pybuild.registry.errors import InvalidReference, RegistryError, StoreError
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Image
@@ -51,6 +52,10 @@ def _delete(workspace: Workspace, image: Image) -> list[str]:
     for other in store.images():
         kept |= {other.descriptor.digest, *(blob.digest for blob in other.manifest.blobs)}
     done = []
+    layers = {diff_id for other in store.images() for diff_id in other.config.diff_ids}
+    for diff_id in image.config.diff_ids:
+        if diff_id not in layers and (tree := workspace.existing_tree(diff_id)):
+            remove_tree(tree)
     blobs = (image.descriptor, image.manifest.descriptor, *image.manifest.blobs)
     for digest in dict.fromkeys(blob.digest for blob in blobs):
         if digest not in kept:

@@ -26,6 +26,10 @@ from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_ind
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 
+# What a store has in it, whoever made it.
+_OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "origins.json"} | {
+    f"pybuild.db{ending}" for ending in ("", "-wal", "-shm")
+}
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _BLOCK = 1 << 20
 
@@ -88,6 +92,14 @@ class Store:
         """The store in this folder, made when there is none. Raises StoreError when the folder is something else."""
         if not (root / "oci-layout").exists() or not (root / "locks").exists():
             try:
+                root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # Names with a dot in front are those of other processes, which make the store just now.
+                foreign = {name for name in os.listdir(root) if not name.startswith(".")} - _OWN
+                if foreign and not (root / "oci-layout").exists():
+                    raise StoreError(
+                        f"{root} is no store: it holds {min(foreign)}",
+                        hint="set PYBUILD_ROOT, or --root, to a folder for pybuild alone",
+                    )
                 for name in ("blobs/sha256", "tmp", "locks", "trees"):
                     (root / name).mkdir(parents=True, exist_ok=True)
                 if not (root / "index.json").exists():

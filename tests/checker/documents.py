@@ -70,10 +70,9 @@ def check_descriptor(item: object, where: str, report: Report) -> bool:
     if not report.hold(isinstance(item, dict), where, "a descriptor is an object"):
         return False
     media_type = item.get("mediaType")
-    report.hold(
-        isinstance(media_type, str) and _MEDIA_TYPE.match(media_type), where, f"mediaType {media_type!r} is none of RFC 6838"
-    )
-    good = report.hold(is_digest(item.get("digest")), where, f"digest {item.get('digest')!r} is none")
+    is_type = isinstance(media_type, str) and _MEDIA_TYPE.match(media_type)
+    good = report.hold(is_type, where, f"mediaType {media_type!r} is none of RFC 6838")
+    good &= report.hold(is_digest(item.get("digest")), where, f"digest {item.get('digest')!r} is none")
     size = item.get("size")
     good &= report.hold(type(size) is int and 0 <= size < 1 << 63, where, f"size {size!r} is no int64 of bytes")
     urls = item.get("urls", [])
@@ -126,14 +125,15 @@ def check_manifest(manifest: dict, where: str, report: Report, *, media_type: st
         place = f"{where}.layers[{number}]"
         good &= check_descriptor(layer, place, report)
         kind = layer.get("mediaType") if isinstance(layer, dict) else None
-        good &= report.hold(kind in LAYERS, place, f"mediaType {kind!r} is no layer's")
+        good &= report.hold(isinstance(kind, str) and kind in LAYERS, place, f"mediaType {kind!r} is no layer's")
     return (config, tuple(layers)) if good else None
 
 
 def check_config(config: dict, where: str, report: Report) -> tuple[str, ...]:
     """The rules of config.md; the diff_ids."""
     for name, known in (("architecture", _ARCHITECTURES), ("os", _SYSTEMS)):
-        report.hold(config.get(name) in known, where, f"{name} {config.get(name)!r} is none of Go's")
+        value = config.get(name)
+        report.hold(isinstance(value, str) and value in known, where, f"{name} {value!r} is none of Go's")
     report.hold("created" not in config or _time(config["created"]), where, "created is not of RFC 3339")
     for name in ("author", "os.version", "variant"):
         report.hold(isinstance(config.get(name, ""), str), where, f"{name} is text")
@@ -150,7 +150,7 @@ def check_config(config: dict, where: str, report: Report) -> tuple[str, ...]:
 
 
 def _history(history: object, layers: int, where: str, report: Report) -> None:
-    if not history:
+    if history is None or history == []:
         # Go leaves an empty list out: no history and an empty one are the same.
         return
     if not report.hold(isinstance(history, list), where, "history is an array"):

@@ -110,6 +110,9 @@ class _Changeset:
         path = self._path(member)
         place = f"{self._where}: {member.name.decode(errors='backslashreplace')}"
         parent, _, name = path.rpartition(b"/")
+        if self._ours:
+            self._report.hold(member.is_posix, place, "not a POSIX header")
+            self._report.hold(not member.stray, place, f"fields that it has no use for: {', '.join(member.stray)}")
         if name.startswith(WHITEOUT):
             self._mark(member, parent, name, place)
             return
@@ -130,7 +133,7 @@ class _Changeset:
             self._opaque.add(parent)
             if self._ours:
                 hold(self._below.get(parent) == tarballs.DIRECTORY, place, "opaque, but there is no directory below")
-                inside = (path for path in self._here if path.startswith(parent + b"/"))
+                inside = (path for path in self._here if path.startswith(parent + b"/" if parent else b"") and path)
                 hold(next(inside, None) is None, place, "an opaque mark stands before what is in the directory")
             return
         hidden = name[len(WHITEOUT) :]
@@ -174,7 +177,6 @@ class _Changeset:
 
     def _ours_too(self, member: Member, path: bytes, parent: bytes, place: str) -> None:
         hold = self._report.hold
-        hold(member.is_posix, place, "not a POSIX header")
         canonical = path + (b"/" if member.type == tarballs.DIRECTORY and path else b"")
         hold(member.name in (canonical, b"./"), place, "the name is not in its shortest form")
         needed = {b"path": len(member.name) > 100 or not member.name.isascii(), b"size": member.size > 0o77777777777,

@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 
 @dataclass(slots=True)
 class Member:
-    """One member; `name` and `link` as the archive spells them. `is_pax` when it has records of its own."""
+    """One member; `name` and `link` as the archive spells them. `stray` are the fields of its header that it has no use for, and fills."""
 
     name: bytes
     type: bytes
@@ -30,6 +30,7 @@ class Member:
     link: bytes
     device: tuple[int, int]
     is_posix: bool
+    stray: tuple[str, ...]
     records: dict[bytes, bytes] = field(default_factory=dict)
 
 
@@ -80,6 +81,9 @@ def _member(head: bytes, records: dict[bytes, bytes], where: str, report: Report
     if kind in b"\07":
         kind = FILE
     report.hold(kind in _TYPES, place, f"unknown type {kind!r}")
+    for key in (b"size", b"uid", b"gid"):
+        if key in records and not report.hold(records[key].isdigit(), place, f"a pax record {key!r} that is no number"):
+            records = {other: value for other, value in records.items() if other != key}
     size = int(records[b"size"]) if b"size" in records else _number(head[124:136], place, report)
     report.hold(kind == FILE or size == 0, place, "a size, but no content")
     mode = _number(head[100:108], place, report)
@@ -91,7 +95,20 @@ def _member(head: bytes, records: dict[bytes, bytes], where: str, report: Report
         device = (_number(head[329:337], place, report), _number(head[337:345], place, report))
     mtime = _number(head[136:148], place, report)
     link = records.get(b"linkpath", head[157:257].split(b"\0")[0])
-    return Member(name, kind, mode & 0o7777, uid, gid, size, mtime, link, device, is_posix, records)
+    return Member(name, kind, mode & 0o7777, uid, gid, size, mtime, link, device, is_posix, _stray(head, kind), records)
+
+
+def _stray(head: bytes, kind: bytes) -> tuple[str, ...]:
+    """What differs between two archives of the same files: names of owners, what lies behind a NUL."""
+    texts = {"name": head[:100], "linkname": head[157:257], "prefix": head[345:500]}
+    unused = {"uname": head[265:297], "gname": head[297:329], "the header's last bytes": head[500:]}
+    if kind not in (LINK, SYMLINK):
+        unused["linkname"] = head[157:257]
+    if kind not in (CHARACTER, BLOCK_DEVICE):
+        unused |= {"devmajor": head[329:337].replace(b"0", b"\0"), "devminor": head[337:345].replace(b"0", b"\0")}
+    found = [name for name, field in unused.items() if any(field)]
+    found += [name for name, field in texts.items() if any(field.partition(b"\0")[2])]
+    return tuple(found)
 
 
 def _is_header(head: bytes, where: str, report: Report) -> bool:

@@ -193,3 +193,27 @@ def test_a_build_without_run_mounts_and_extracts_nothing_and_needs_no_root(conte
     tree = unpacked(store, "docker.io/library/x:latest", tmp_path / "bundle")
     assert (tree / "a").read_text() == "content"
     assert (tree / "w").is_dir()
+
+
+def test_a_local_output_replaces_files_and_no_folders(pybuild, context, tmp_path):
+    folder = context("FROM scratch\nCOPY a /d/a\n", a="new")
+    out = tmp_path / "out"
+    (out / "d").mkdir(parents=True)
+    (out / "d/a").write_text("old")
+    (out / "mine").write_text("stays")
+    for _ in range(2):
+        pybuild("build", "-o", out, folder)
+    assert ((out / "d/a").read_text(), (out / "mine").read_text()) == ("new", "stays")
+    (out / "d/a").unlink()
+    (out / "d/a").mkdir()
+    (out / "d/a/wanted").write_text("x")
+    assert "is a folder, and a file is to be written there" in pybuild("build", "-o", out, folder, code=1).err
+    assert (out / "d/a/wanted").exists()
+
+
+def test_a_folder_of_the_user_s_does_not_become_a_store(pybuild, context, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").write_text("x")
+    done = pybuild("--root", tmp_path / "mine", "images", code=1)
+    assert "is no store: it holds file" in done.err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["file"]
