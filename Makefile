@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := docker-registry skopeo umoci runc podman docker.io buildah busybox-static curl gcc libc6-dev python3-venv iproute2
+PACKAGES := docker-registry skopeo umoci runc podman docker.io buildah busybox-static curl gcc libc6-dev openssl iproute2
 
 .PHONY: demo test check bench links clean
 
@@ -32,8 +32,10 @@ links:
 	@for item in $(wildcard pybuild/*); do ln -sfn ../../../$$item build/links/pybuild/$$(basename $$item); done
 
 $(VENV)/.ready: pyproject.toml
-	@$(PYTHON) -m venv $(VENV) || { ./demo/packages python3-venv && $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/pip install --quiet --editable '.[test]'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("pybuild needs Python 3.11 or newer: make PYTHON=...")'
+	@echo "making the environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { ./demo/packages python3-venv && $(PYTHON) -m venv --clear $(VENV); }
+	@$(BIN)/pip install -qq --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
 clean:

@@ -61,8 +61,8 @@ def _arg(scope: Scope, state: State, instruction: Instruction) -> Handled:
         if value is None:
             value = scope.global_args.get(name, dict(state.arguments).get(name))
         said.append(name if value is None else f"{name}={value}")
-        others = tuple(pair for pair in state.arguments if pair[0] != name)
-        state = replace(state, arguments=(*others, (name, value)))
+        # As in BuildKit's history: a name keeps its first place.
+        state = replace(state, arguments=tuple((dict(state.arguments) | {name: value}).items()))
     return _meta(state, instruction, "ARG " + " ".join(said))
 
 
@@ -103,7 +103,8 @@ def _entrypoint(scope: Scope, state: State, instruction: Instruction) -> Handled
 def _expose(scope: Scope, state: State, instruction: Instruction) -> Handled:
     assert isinstance(instruction, Words)
     ports: list[str] = []
-    for word in instruction.words:
+    # Sorted as written, before anything is expanded: BuildKit's order, which the history shows.
+    for word in sorted(instruction.words, key=lambda word: word.text):
         try:
             texts = split(word.text, state.variables, escape=scope.escape)
         except DockerfileError as error:
@@ -113,7 +114,6 @@ def _expose(scope: Scope, state: State, instruction: Instruction) -> Handled:
                 ports += exposed(text)
             except ValueError as error:
                 raise scope.wrong(str(error), word.span, "write PORT, PORT/udp or FIRST-LAST/tcp") from None
-    ports = list(dict.fromkeys(ports))
     state = state.configured(exposed_ports=tuple(dict.fromkeys((*state.config.exposed_ports, *ports))))
     return _meta(state, instruction, f"EXPOSE [{' '.join(ports)}]")
 

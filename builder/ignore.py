@@ -42,14 +42,15 @@ class Ignore:
     def parse(cls, text: str, name: str) -> Ignore:
         """The patterns in a file's text. Raises ContextError with the line of a pattern that is none."""
         patterns = []
-        for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
             if line.startswith("#") or not line.strip():
                 continue
             body = line.strip()
             is_exception = body.startswith("!")
-            body = posixpath.normpath(body.removeprefix("!").strip()).lstrip("/")
-            if is_exception and body == ".":
+            body = body.removeprefix("!").strip()
+            if not body:
                 raise ContextError(f"{name}:{number}: '!' with nothing behind it", hint="write !PATTERN, or remove the line")
+            body = posixpath.normpath(body).lstrip("/")
             if body in ("", "."):
                 continue
             pattern = Pattern(body, is_exception, number)

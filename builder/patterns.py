@@ -21,12 +21,8 @@ def translate(pattern: str, *, double_star: bool = False) -> str:
         position += 1
         if character == "*":
             if double_star and pattern.startswith("*", position):
-                position += 1
-                if pattern.startswith("/", position):
-                    position += 1
-                    parts.append("(?:.*/)?")
-                else:
-                    parts.append(".*")
+                text, position = _double_star(pattern, position + 1)
+                parts.append(text)
             else:
                 parts.append("[^/]*")
         elif character == "?":
@@ -42,6 +38,18 @@ def translate(pattern: str, *, double_star: bool = False) -> str:
         else:
             parts.append(re.escape(character))
     return "".join(parts)
+
+
+def _double_star(pattern: str, position: int) -> tuple[str, int]:
+    """What `**` means that ends before `position`: whole directories, unless nothing but plain text is around it.
+
+    Source: moby/patternmatcher, where `**.txt` is any end of a path, and `a**b` is `ab` or `a`, directories, `b`.
+    """
+    if pattern.startswith("/", position):
+        position += 1
+    elif position == 2 and not any(character in pattern[2:] for character in "*?[]\\"):
+        return ".*", position
+    return (".*" if position == len(pattern) else "(?:.*/)?"), position
 
 
 def _character_class(pattern: str, position: int) -> tuple[str, int]:

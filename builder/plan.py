@@ -17,6 +17,7 @@ from pybuild.grammar import Span
 from pybuild.grammar.instructions import Arg, Copy, Dockerfile, Instruction, Stage, Word
 from pybuild.registry import Digest, ImageConfig, Platform, Reference, RunConfig
 from pybuild.registry.errors import InvalidReference
+from pybuild.registry.reference import same_image
 
 SCRATCH = "scratch"
 
@@ -139,7 +140,7 @@ class _Outline:
 
     def folder(self, name: str) -> str | None:
         """The name of the build context that is a folder and is meant by `name`."""
-        return next((folder for folder in self.scope.options.folders if same_name(folder, name)), None)
+        return next((folder for folder in self.scope.options.folders if same_image(folder, name)), None)
 
     def _check_image(self, name: str, span: Span, index: int) -> None:
         close = self._close(index, name)
@@ -159,14 +160,6 @@ class _Outline:
         close = self._close(index, name)
         stages = ", ".join(stage.name for stage in self.dockerfile.stages[:index]) or "none"
         return (f'did you mean "{close[0]}"? ' if close else "") + f"stages here: {stages}"
-
-
-def same_name(first: str, second: str) -> bool:
-    """Whether two names mean one image: `ubuntu` is `docker.io/library/ubuntu:latest`."""
-    try:
-        return first == second or Reference.parse(first) == Reference.parse(second)
-    except InvalidReference:
-        return False
 
 
 def _target(dockerfile: Dockerfile, name: str | None) -> int:

@@ -73,7 +73,11 @@ class Scope:
             raise self.located(error, word.span) from error
 
     def located(self, error: DockerfileError, span: Span) -> DockerfileError:
-        """An error inside a word, with the word's place in the file."""
+        """An error inside a word, with its place in the file: that of the word if it was not written as it is, as in JSON."""
+        word, inside = error.source.text if error.source else "", error.span
+        if span.line == span.end_line and span.end_column - span.column == len(word):
+            before = span.column - 1
+            span = Span(span.line, before + inside.column, span.line, before + min(inside.end_column, len(word) + 1))
         return DockerfileError(error.message, span=span, source=self.source, hint=error.hint)
 
     def wrong(self, message: str, span: Span, hint: str | None = None) -> PlanError:

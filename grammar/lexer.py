@@ -11,7 +11,8 @@ from pybuild.grammar.lalr import Token
 from pybuild.grammar.lines import Line, heredoc_names
 from pybuild.grammar.source import Source
 
-_BLANKS = " \t"
+_BLANKS = " \t\v\f\r"
+_NOT_BEHIND_ONBUILD = ("ONBUILD", "FROM", "MAINTAINER")
 
 
 class LineLexer:
@@ -20,12 +21,12 @@ class LineLexer:
     def __init__(self, source: Source, line: Line, escape: str) -> None:
         self.source = source
         self.line = line
-        self.text = line.text
+        self.text = line.text.rstrip()
         self.escape = escape
         self.position = 0
 
-    def tokens(self) -> Iterator[Token]:
-        """All tokens, END last. Raises DockerfileError for a keyword that is none."""
+    def tokens(self, *, is_trigger: bool = False) -> Iterator[Token]:
+        """All tokens, END last. Raises DockerfileError for a keyword that is none, or may not be ONBUILD's trigger."""
         self._skip()
         start = self.position
         while self.position < len(self.text) and self.text[self.position] not in _BLANKS:
@@ -36,12 +37,15 @@ class LineLexer:
             close = get_close_matches(keyword, FORMS, 1)
             hint = f"did you mean {close[0]}?" if close else "a line starts with an instruction, such as RUN or COPY"
             raise self.wrong(f"unknown instruction: {word}", start, self.position, hint)
+        if is_trigger and keyword in _NOT_BEHIND_ONBUILD:
+            hint = "put it into the Dockerfile that uses this image"
+            raise self.wrong(f"ONBUILD {keyword} is not allowed", start, len(self.text), hint)
         yield self.token(keyword, start, self.position)
         if keyword == "ONBUILD":
             self._skip()
             if self.position == len(self.text):
                 raise self.wrong("ONBUILD without an instruction", start, self.position, "write ONBUILD RUN ...")
-            yield from self.tokens()
+            yield from self.tokens(is_trigger=True)
             return
         yield from self._flags()
         yield from FORMS[keyword](self)
@@ -127,17 +131,18 @@ class LineLexer:
     def run(self) -> Iterator[Token]:
         """A command, and the here-documents that it names."""
         yield from self.json_or_text()
-        for start, end, _ in heredoc_names(self.text):
-            yield self.token("HEREDOC", start, end)
+        for named in heredoc_names(self.text):
+            yield self.token("HEREDOC", named.start, named.end)
 
     def copy(self) -> Iterator[Token]:
         """Paths, or here-documents in place of sources."""
         if tokens := self._json():
             yield from tokens
             return
-        named = {start for start, _, _ in heredoc_names(self.text)}
+        named = {heredoc.start: heredoc.end for heredoc in heredoc_names(self.text)}
         for start, end in self._plain_words():
-            yield self.token("HEREDOC" if start in named else "WORD", start, end)
+            self.position = named.get(start, end)
+            yield self.token("HEREDOC" if start in named else "WORD", start, self.position)
 
     def whole(self, kind: str = "WORD") -> Iterator[Token]:
         """One text up to the line's end."""
@@ -151,7 +156,8 @@ class LineLexer:
         start = self.position
         end = self._quoted_word()
         if "=" not in self.text[start:end]:
-            if end > start:
+            self.position = start
+            for start, end in self._plain_words():
                 yield self.token("LEGACY", start, end)
                 yield from self.whole()
             return
@@ -193,13 +199,19 @@ class LineLexer:
         if not text.startswith("["):
             return []
         try:
-            values = json.loads(text)
+            values = json.loads(text, parse_constant=_no_constant)
         except (ValueError, RecursionError):
             return []
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-            return []
+        if not all(isinstance(value, str) for value in values):
+            hint = 'put each word in double quotes, such as ["a", "1"]'
+            raise self.wrong("the JSON form takes texts and nothing else", start, len(self.text), hint)
         self.position = len(self.text)
         return [self.token("JSON", start, len(self.text))]
+
+
+def _no_constant(name: str) -> object:
+    # Python reads NaN and Infinity; JSON has neither.
+    raise ValueError(name)
 
 
 FORMS: dict[str, Callable[[LineLexer], Iterator[Token]]] = {

@@ -12,9 +12,9 @@ from pybuild.grammar.errors import DockerfileError
 from pybuild.grammar.instructions import Heredoc
 from pybuild.grammar.source import Source, Span
 
-_DIRECTIVE = re.compile(r"^#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*$")
+_DIRECTIVE = re.compile(r"^\s*#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*$")
 _DIRECTIVES = ("syntax", "escape", "check")
-_HEREDOC = re.compile(r"(?<!<)<<(-?)\s*([\"']?)([A-Za-z_][A-Za-z0-9_.]*)\2(?=\s|$|[;&|>)])")
+_HEREDOC = re.compile(r"\d*<<(-?)\s*([^<]+)\Z", re.DOTALL)
 _WITH_HEREDOCS = ("RUN", "COPY", "ADD")
 
 
@@ -122,38 +122,93 @@ def _heredocs(source: Source, physical: list[str], line: Line, number: int) -> t
     if keyword.upper() not in _WITH_HEREDOCS or "<<" not in line.text:
         return (), number
     found = []
-    for match in _HEREDOC.finditer(line.text):
-        if _is_quoted(line.text, match.start()):
-            continue
-        name, chomp = match[3], bool(match[1])
+    for named in heredoc_names(line.text):
         body = []
         while True:
             if number >= len(physical):
                 raise DockerfileError(
-                    f"the here-document {name} has no end",
-                    span=line.span(match.start(), match.end()),
+                    f"the here-document {named.name} has no end",
+                    span=line.span(named.start, named.end),
                     source=source,
-                    hint=f"put a line with {name} alone behind it",
+                    hint=f"put a line with {named.name} alone behind it",
                 )
-            text = physical[number].lstrip("\t") if chomp else physical[number]
+            text = physical[number].lstrip("\t") if named.chomp else physical[number]
             number += 1
-            if text == name:
+            if text.rstrip("\r") == named.name:
                 break
             body.append(text + "\n")
-        found.append(Heredoc(name, "".join(body), not match[2], chomp, line.span(match.start(), match.end())))
+        span = line.span(named.start, named.end)
+        found.append(Heredoc(named.name, "".join(body), named.expand, named.chomp, span))
     return tuple(found), number
 
 
-def _is_quoted(text: str, position: int) -> bool:
-    quote = ""
-    for character in text[:position]:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-    return bool(quote)
+@dataclass(frozen=True, slots=True)
+class HeredocName:
+    """`<<NAME` in a line: where it stands, and what it says."""
+
+    start: int
+    end: int
+    name: str
+    expand: bool
+    chomp: bool
 
 
-def heredoc_names(text: str) -> list[tuple[int, int, str]]:
-    """The here-documents that a line names: start, end, name."""
-    return [(match.start(), match.end(), match[3]) for match in _HEREDOC.finditer(text) if not _is_quoted(text, match.start())]
+def heredoc_names(text: str) -> list[HeredocName]:
+    """The here-documents that a line names: words of their own that begin with `<<`, or a number and `<<`.
+
+    A line with a quote that is not closed names none. Source: BuildKit, parser.go and shell/lex.go.
+    """
+    found = []
+    for start, end in _shell_words(text):
+        match = _HEREDOC.match(text[start:end])
+        if match is None:
+            continue
+        name = _unquoted(match[2])
+        quotes = sum(match[2].count(quote) - name.count(quote) for quote in "\"'")
+        if name:
+            found.append(HeredocName(start, end, name, quotes == 0, bool(match[1])))
+    return found
+
+
+def _shell_words(text: str) -> list[tuple[int, int]]:
+    """Words between blanks that no quote or backslash hides; blanks right behind `<<` belong to the word."""
+    found: list[tuple[int, int]] = []
+    start, position, quote = -1, 0, ""
+    while position < len(text):
+        character = text[position]
+        if not quote and character.isspace():
+            if start >= 0:
+                found.append((start, position))
+            start = -1
+        else:
+            start = position if start < 0 else start
+            if character == "\\" and quote != "'":
+                position += 1
+            elif quote:
+                quote = "" if character == quote else quote
+            elif character in "\"'":
+                quote = character
+            elif text.startswith("<<", position):
+                position += 1
+                while text[position + 1 : position + 2] in (" ", "\t"):
+                    position += 1
+        position += 1
+    if start >= 0:
+        found.append((start, len(text)))
+    return [] if quote else found
+
+
+def _unquoted(word: str) -> str:
+    kept, quote, position = "", "", 0
+    while position < len(word):
+        character = word[position]
+        if character == "\\" and quote != "'":
+            following = word[position + 1 : position + 2]
+            kept += following if not quote or following in '"$\\' else character + following
+            position += 1
+        elif character == quote or (not quote and character in "\"'"):
+            quote = "" if quote else character
+        else:
+            kept += character
+        position += 1
+    return kept

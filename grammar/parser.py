@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
@@ -23,7 +24,10 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
     "RUN": ("mount", "network", "security", "device"),
 }
-_WITHOUT_VALUE = ("link", "parents", "keep-git-dir", "unpack")
+_BOOLEAN = ("link", "parents", "keep-git-dir", "unpack")
+_REPEATED = ("exclude", "mount", "device")
+_STAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _USAGE = {
     "ADD": "ADD SOURCE... DESTINATION",
     "ARG": "ARG NAME[=VALUE]",
@@ -39,7 +43,6 @@ _USAGE = {
     "VOLUME": "VOLUME PATH ...",
     "WORKDIR": "WORKDIR PATH",
 }
-_NOT_BEHIND_ONBUILD = ("ONBUILD", "FROM", "MAINTAINER")
 
 
 def parse(source: Source) -> Dockerfile:
@@ -119,15 +122,12 @@ class _Builder:
         ]
         if tree.data == "onbuild":
             inner = self.build(cast("Tree[Token]", rest[0]))
-            if inner.keyword in _NOT_BEHIND_ONBUILD:
-                raise DockerfileError(
-                    f"ONBUILD {inner.keyword} is not allowed",
-                    span=inner.span,
-                    source=self._lexer.source,
-                    hint="put it into the Dockerfile that uses this image",
-                )
-            return ast.OnBuild(*self._common(head, ()), inner, inner.original)
-        flags = [self._flag(cast(Token, child.children[0]), head) for child in rest if isinstance(child, Tree)]
+            bodies = "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in self._line.heredocs)
+            return ast.OnBuild(*self._common(head, ()), inner, inner.original + bodies)
+        flags: list[Flag] = []
+        for child in rest:
+            if isinstance(child, Tree):
+                flags.append(self._flag(cast(Token, child.children[0]), head, flags))
         tokens = [child for child in rest if isinstance(child, Token)]
         common = self._common(head, tuple(flags))
         return _BUILDERS[str(tree.data)](self, common, tokens)
@@ -137,7 +137,7 @@ class _Builder:
         end = len(self._lexer.text.rstrip())
         return head.type, self._lexer.text[start:end], self._line.span(start, end), flags
 
-    def _flag(self, token: Token, head: Token) -> Flag:
+    def _flag(self, token: Token, head: Token, before: list[Flag]) -> Flag:
         start, end = cast(int, token.start_pos), cast(int, token.end_pos)
         name, equals, value = token[2:].partition("=")
         known = FLAGS.get(head.type, ())
@@ -147,7 +147,12 @@ class _Builder:
             if hint is None:
                 hint = f"{head.type} has {', '.join(f'--{flag}' for flag in known)}" if known else f"{head.type} has no flags"
             raise self._lexer.wrong(f"{head.type} has no flag --{name}", start, end, hint)
-        if not equals and name not in _WITHOUT_VALUE:
+        if name not in _REPEATED and any(flag.name == name for flag in before):
+            raise self._lexer.wrong(f"--{name} twice", start, end, "remove one of them")
+        if name in _BOOLEAN:
+            if equals and value.lower() not in ("true", "false"):
+                raise self._lexer.wrong(f"--{name} is true or false, not {value!r}", start, end, f"write --{name}")
+        elif not equals:
             raise self._lexer.wrong(f"--{name} without a value", start, end, f"write --{name}=VALUE")
         word = self._word(value, end - len(value), end) if equals else None
         return Flag(name, word, self._line.span(start, end))
@@ -162,7 +167,7 @@ class _Builder:
         found: list[Word] = []
         for token in tokens:
             if token.type == "JSON":
-                found += [self._word(text, cast(int, token.start_pos), cast(int, token.end_pos)) for text in json.loads(token)]
+                found += [self._word(text, cast(int, token.start_pos), cast(int, token.end_pos)) for text in _json(token)]
             else:
                 found.append(self.word(token))
         return tuple(found)
@@ -174,7 +179,7 @@ class _Builder:
         token = tokens[0]
         span = self._line.span(cast(int, token.start_pos), cast(int, token.end_pos))
         if token.type == "JSON":
-            return Command(tuple(json.loads(token)), True, span)
+            return Command(_json(token), True, span)
         return Command((str(token),), False, span)
 
     def heredocs(self, tokens: list[Token]) -> tuple[Heredoc, ...]:
@@ -184,15 +189,18 @@ class _Builder:
         return DockerfileError(message, span=span, source=self._lexer.source, hint=hint)
 
 
+def _json(token: Token) -> tuple[str, ...]:
+    # Half of a surrogate pair is no character: Go reads U+FFFD, and so do we.
+    return tuple(_SURROGATES.sub("\ufffd", text) for text in json.loads(token))
+
+
 _Common = tuple[str, str, Span, tuple[Flag, ...]]
 
 
 def _from(builder: _Builder, common: _Common, tokens: list[Token]) -> Instruction:
     words = [builder.word(token) for token in tokens if token.type == "WORD"]
     name = words[1] if len(words) > 1 else None
-    if name is not None and not (
-        name.text[:1].isalpha() and name.text.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    ):
+    if name is not None and not _STAGE_NAME.fullmatch(name.text):
         raise builder.wrong(f"not a name for a stage: {name.text}", name.span, "a letter, then letters, digits, '-', '_' and '.'")
     return ast.From(*common, words[0], name)
 
@@ -223,7 +231,9 @@ def _pairs(builder: _Builder, common: _Common, tokens: list[Token]) -> Instructi
 def _copy(builder: _Builder, common: _Common, tokens: list[Token]) -> Instruction:
     words = builder.words([token for token in tokens if token.type != "HEREDOC"])
     heredocs = builder.heredocs(tokens)
-    if len(words) + len(heredocs) < 2 or not words:
+    if tokens[-1].type == "HEREDOC":
+        raise builder.wrong(f"{common[0]} with a here-document for its destination", builder.word(tokens[-1]).span, "name a path")
+    if len(words) + len(heredocs) < 2:
         raise builder.wrong(f"{common[0]} needs a source and a destination", common[2], _usage(common[0]))
     return ast.Copy(*common, words[:-1], words[-1], heredocs)
 

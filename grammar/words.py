@@ -14,9 +14,9 @@ from pybuild.grammar.errors import WordError
 from pybuild.grammar.lalr import Grammar, Token, Tree, UnexpectedToken
 from pybuild.grammar.source import Source, Span
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?!$-]")
-_MODIFIERS = (":-", ":+", ":?", "##", "%%", "//", "-", "+", "?", "#", "%", "/")
-_BLANKS = " \t\n"
+_NAME = re.compile(r"[^\W\d]\w*|\d+|[@*#?!$-]")
+# `##` and `%%` are `#` and `%` with a word that begins with the same character: so says BuildKit's lexer.
+_MODIFIERS = (":-", ":+", ":?", "//", "-", "+", "?", "#", "%", "/")
 
 Piece = tuple[str, bool]
 
@@ -27,35 +27,30 @@ def expand(text: str, env: Mapping[str, str], *, escape: str = "\\") -> str:
 
 
 def split(text: str, env: Mapping[str, str], *, escape: str = "\\") -> list[str]:
-    """The words that a word becomes when blanks in unquoted expansions split it. Raises WordError."""
-    words: list[str] = []
-    current: str | None = None
+    """The words that a word becomes when its unquoted blanks, and those in unquoted expansions, split it.
+
+    Nothing is left of an empty word, quoted or not. Raises WordError.
+    """
+    words = [""]
     for piece, is_split in _pieces(text, env, escape):
-        if not is_split:
-            current = (current or "") + piece
-            continue
-        parts = re.split(r"[ \t\n]+", piece)
-        for place, part in enumerate(parts):
-            if place and current is not None:
-                words.append(current)
-                current = None
-            if part:
-                current = (current or "") + part
-    if current is not None:
-        words.append(current)
-    return words
+        first, *others = re.split(r"\s+", piece) if is_split else [piece]
+        words[-1] += first
+        words += others
+    return [word for word in words if word]
 
 
 def _pieces(text: str, env: Mapping[str, str], escape: str) -> list[Piece]:
-    """The parts of the result, and whether blanks in each come from an unquoted expansion."""
+    """The parts of the result, and whether blanks in each split it."""
     if not any(character in text for character in ("$", "'", '"', escape)):
-        return [(text, False)]
+        return [(text, True)]
     try:
         tree = _grammar().parse((text, escape))
+        return list(_evaluate(tree, env, text))
     except UnexpectedToken as error:
         token = error.token
         raise _wrong(f"cannot read {text!r}", text, cast(int, token.start_pos or 0), len(text)) from None
-    return list(_evaluate(tree, env, text))
+    except RecursionError:
+        raise _wrong("expansions are nested too deep", text, 0, len(text), "use an ARG for the inner ones") from None
 
 
 @cache
@@ -88,37 +83,47 @@ class _WordLexer:
         if self._position < len(self._text):
             raise AssertionError(self._text)
 
-    def _bare(self, stops: str) -> Iterator[Token]:
-        """Up to one of the characters in `stops`, or the end."""
+    def _bare(self, stop: str, *, keep_escapes: bool = False) -> Iterator[Token]:
+        """Up to the character `stop`, or the end. Escapes stay in a pattern, where they have a meaning of their own."""
         start, literal = self._position, ""
         while self._position < len(self._text):
             character = self._text[self._position]
-            if character in stops:
+            if character == stop:
                 break
             if character in "'\"$":
                 if literal:
                     yield self._token("TEXT", literal, start)
                 literal = ""
-                yield from self._special(character, in_quotes=False)
+                yield from self._special(character, keep_escapes=keep_escapes)
                 start = self._position
                 continue
             if character == self._escape:
+                if literal and not keep_escapes:
+                    yield self._token("TEXT", literal, start)
+                    start, literal = self._position, ""
                 self._position += 1
+                literal += character if keep_escapes else ""
                 if self._position == len(self._text):
                     break
                 character = self._text[self._position]
+                self._position += 1
+                literal += character
+                if not keep_escapes:
+                    yield self._token("ESCAPED", literal, start)
+                    start, literal = self._position, ""
+                continue
             literal += character
             self._position += 1
         if literal:
             yield self._token("TEXT", literal, start)
 
-    def _special(self, character: str, *, in_quotes: bool) -> Iterator[Token]:
+    def _special(self, character: str, *, keep_escapes: bool) -> Iterator[Token]:
         if character == "'":
             yield from self._single()
         elif character == '"':
-            yield from self._double()
+            yield from self._double(keep_escapes=keep_escapes)
         else:
-            yield from self._variable(in_quotes)
+            yield from self._variable()
 
     def _single(self) -> Iterator[Token]:
         start = self._position
@@ -130,7 +135,7 @@ class _WordLexer:
         yield self._token("TEXT", self._text[start + 1 : end], start + 1)
         yield self._token("QUOTE", "'", end)
 
-    def _double(self) -> Iterator[Token]:
+    def _double(self, *, keep_escapes: bool) -> Iterator[Token]:
         opening = self._position
         self._position += 1
         yield self._token("QUOTE", '"', opening)
@@ -144,20 +149,22 @@ class _WordLexer:
             if character == "$":
                 yield self._token("TEXT", literal, start)
                 literal = ""
-                yield from self._variable(in_quotes=True)
+                yield from self._variable()
                 start = self._position
                 continue
             following = self._text[self._position + 1 : self._position + 2]
-            if character == self._escape and following and following in ('"', "$", self._escape):
-                character = following
-                self._position += 1
+            if character == self._escape:
+                literal += character if keep_escapes else ""
+                if following and following in ('"', "$", self._escape):
+                    character = following
+                    self._position += 1
             literal += character
             self._position += 1
         yield self._token("TEXT", literal, start)
         self._position += 1
         yield self._token("QUOTE", '"', self._position - 1)
 
-    def _variable(self, in_quotes: bool) -> Iterator[Token]:
+    def _variable(self) -> Iterator[Token]:
         start = self._position
         if not self._text.startswith("${", start):
             match = _NAME.match(self._text, start + 1)
@@ -198,9 +205,9 @@ class _WordLexer:
         self._position += len(modifier)
         yield self._token("MODIFIER", modifier, start)
         if modifier not in ("/", "//"):
-            yield from self._bare("}")
+            yield from self._bare("}", keep_escapes=modifier in ("#", "%"))
             return
-        yield from self._bare("/}")
+        yield from self._bare("/", keep_escapes=True)
         slash = self._position
         if not self._text.startswith("/", slash):
             raise _wrong(
@@ -208,7 +215,7 @@ class _WordLexer:
             )
         self._position += 1
         yield self._token("SLASH", "/", slash)
-        yield from self._bare("}")
+        yield from self._bare("}", keep_escapes=True)
 
 
 # Tree to text
@@ -217,10 +224,8 @@ class _WordLexer:
 def _evaluate(tree: Tree[Token], env: Mapping[str, str], text: str) -> Iterator[Piece]:
     for child in tree.children:
         if isinstance(child, Token):
-            yield str(child), False
+            yield str(child), child.type == "TEXT"
         elif child.data == "quoted":
-            # An empty quoted word is a word all the same.
-            yield "", False
             for inner in child.children:
                 if isinstance(inner, Token):
                     if inner.type == "TEXT":
@@ -238,6 +243,7 @@ def _value(tree: Tree[Token], env: Mapping[str, str], text: str) -> str:
     modifier = next((str(token) for token in names if token.type == "MODIFIER"), "")
     operands = [part for part in parts if isinstance(part, Tree)]
     value = env.get(name)
+    place = cast(int, names[0].start_pos), cast(int, names[-1].end_pos)
     if not modifier:
         return value or ""
     word = "".join(piece for piece, _ in _evaluate(operands[0], env, text)) if operands else ""
@@ -250,26 +256,40 @@ def _value(tree: Tree[Token], env: Mapping[str, str], text: str) -> str:
         case "?":
             if not is_there:
                 message = word or ("is empty" if value == "" else "is not set")
-                raise _wrong(
-                    f"{name}: {message}", text, 0, len(text), f"give it a value: ARG {name}=..., or --build-arg {name}=..."
-                )
+                hint = f"give it a value: ARG {name}=..., or --build-arg {name}=..."
+                raise _wrong(f"{name}: {message}", text, *place, hint)
             return value or ""
-        case "#":
-            return _without_prefix(value or "", word, longest=modifier == "##")
-        case "%":
-            return _without_suffix(value or "", word, longest=modifier == "%%")
-    replacement = "".join(piece for piece, _ in _evaluate(operands[1], env, text))
-    expression = _regex(word, greedy=True)
-    return re.sub(expression, lambda _: replacement, value or "", count=0 if modifier == "//" else 1, flags=re.DOTALL)
+    try:
+        if modifier in ("#", "%"):
+            longest = word.startswith(modifier)
+            cut = _without_prefix if modifier == "#" else _without_suffix
+            return cut(value or "", word.removeprefix(modifier), longest=longest)
+        replacement = "".join(piece for piece, _ in _evaluate(operands[1], env, text))
+        return _replaced(value or "", word, replacement, everywhere=modifier == "//")
+    except ValueError as error:
+        raise _wrong(str(error), text, *place, "in a pattern only * ? \\ / and } are escaped") from None
+
+
+def _replaced(value: str, pattern: str, replacement: str, *, everywhere: bool) -> str:
+    parts, end = [], 0
+    for match in re.finditer(_regex(pattern, greedy=True), value):
+        # Go leaves out an empty match that touches the one before it.
+        if parts and match.start() == match.end() == end:
+            continue
+        parts += [value[end : match.start()], replacement]
+        end = match.end()
+        if not everywhere:
+            break
+    return "".join((*parts, value[end:]))
 
 
 def _without_prefix(value: str, pattern: str, *, longest: bool) -> str:
-    match = re.match(_regex(pattern, greedy=longest), value, re.DOTALL)
+    match = re.match(_regex(pattern, greedy=longest), value)
     return value[match.end() :] if match else value
 
 
 def _without_suffix(value: str, pattern: str, *, longest: bool) -> str:
-    expression = re.compile(_regex(pattern, greedy=True) + r"\Z", re.DOTALL)
+    expression = re.compile(_regex(pattern, greedy=True) + r"\Z")
     starts = range(len(value) + 1) if longest else range(len(value), -1, -1)
     for start in starts:
         if expression.match(value, start):
@@ -278,17 +298,23 @@ def _without_suffix(value: str, pattern: str, *, longest: bool) -> str:
 
 
 def _regex(pattern: str, *, greedy: bool) -> str:
-    parts = []
+    """The expression for a pattern of `*`, `?` and escapes. Raises ValueError for an escape that means nothing."""
+    parts: list[str] = []
+    star = ".*" if greedy else ".*?"
     position = 0
     while position < len(pattern):
         character = pattern[position]
         if character == "*":
-            parts.append(".*" if greedy else ".*?")
+            if parts[-1:] != [star]:
+                parts.append(star)
         elif character == "?":
             parts.append(".")
-        elif character == "\\" and position + 1 < len(pattern):
+        elif character == "\\":
             position += 1
-            parts.append(re.escape(pattern[position]))
+            escaped = pattern[position : position + 1]
+            if not escaped or escaped not in "*?\\/}":
+                raise ValueError(f"\\{escaped} means nothing in a pattern")
+            parts.append(re.escape(escaped))
         else:
             parts.append(re.escape(character))
         position += 1

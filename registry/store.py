@@ -102,9 +102,12 @@ class Store:
                     )
                 for name in ("blobs/sha256", "tmp", "locks", "trees"):
                     (root / name).mkdir(parents=True, exist_ok=True)
-                if not (root / "index.json").exists():
-                    _replace(root / "index.json", Index.build(()).raw)
-                _replace(root / "oci-layout", _LAYOUT)
+                with cls(root).lock("index", exclusive=True):
+                    # Of several processes that make the store at once, one does: the others may have tagged already.
+                    if not (root / "index.json").exists():
+                        _replace(root / "index.json", Index.build(()).raw)
+                    if not (root / "oci-layout").exists():
+                        _replace(root / "oci-layout", _LAYOUT)
             except (PermissionError, NotADirectoryError) as error:
                 raise StoreError(
                     f"cannot make a store in {root}: {error.strerror}", hint="set PYBUILD_ROOT to a folder of yours"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol, cast
+from typing import IO, Protocol, cast
 
 from pybuild.builder.errors import LayerError, PlanError
 
 BLOCK = 1 << 20
 _THREADS = 2
+_INPUT = 256 << 10
 
 
 class Compressor(Protocol):
@@ -141,24 +142,32 @@ class Source(Protocol):
 
 
 class _Decompressor(Protocol):
-    eof: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
 
-    def decompress(self, content: bytes, /) -> bytes:
-        """What these bytes decompress to."""
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, content: bytes, most: int, /) -> bytes:
+        """Up to `most` bytes of what these bytes, and those before, decompress to."""
 
 
 class Decompressed:
     """A compressed stream as the bytes in it. Several members, one behind the other, are read as one.
 
-    Raises LayerError when the stream is damaged or ends too early.
+    A block at a time, however much a few bytes may decompress to. Raises LayerError when the stream is damaged or ends
+    too early.
     """
 
-    def __init__(self, source: Source, name: str) -> None:
+    def __init__(self, source: Source, name: str, make: Callable[[], _Decompressor]) -> None:
         self._source = source
         self._name = name
-        self._make = _DECOMPRESSORS[name]
+        self._make = make
         self._codec: _Decompressor | None = None
+        self._input = b""
         self._ready = b""
         self._position = 0
 
@@ -166,73 +175,82 @@ class Decompressed:
         """Up to `size` bytes, empty at the end; all for -1."""
         if size < 0:
             return b"".join(iter(lambda: self.read(BLOCK), b""))
-        while self._position == len(self._ready):
-            if not self._fill():
-                return b""
+        if self._position == len(self._ready) and not self._fill():
+            return b""
         content = self._ready[self._position : self._position + size]
         self._position += len(content)
         return content
 
     def _fill(self) -> bool:
-        content = self._source.read(256 << 10)
-        if not content:
-            if self._codec is not None and not self._codec.eof:
-                raise LayerError(f"the {self._name} stream ends too early")
-            return False
-        parts = []
-        try:
-            while content:
+        """Decompress some more; False at the end."""
+        while True:
+            content = b""
+            if self._codec is None or self._codec.eof or self._codec.needs_input:
+                content, self._input = self._input or self._source.read(_INPUT), b""
+                if not content:
+                    if self._codec is not None and not self._codec.eof:
+                        raise LayerError(f"the {self._name} stream ends too early")
+                    return False
+                if self._codec is not None and self._codec.eof and not content.strip(b"\0"):
+                    # Behind the last member zeros are padding.
+                    continue
                 if self._codec is None or self._codec.eof:
-                    if self._codec is not None and not content.strip(b"\0"):
-                        break
                     self._codec = self._make()
-                parts.append(self._codec.decompress(content))
-                content = self._codec.unused_data if self._codec.eof else b""
-        except Exception as error:
-            raise LayerError(f"the {self._name} stream is damaged: {error}") from error
-        self._ready, self._position = b"".join(parts), 0
-        return True
+            try:
+                self._ready, self._position = self._codec.decompress(content, BLOCK), 0
+            except Exception as error:
+                raise LayerError(f"the {self._name} stream is damaged: {error}") from error
+            if self._codec.eof:
+                self._input = self._codec.unused_data
+            if self._ready:
+                return True
 
 
-def _gunzip() -> _Decompressor:
-    from isal import isal_zlib
+class _Zstd:
+    """A zstd stream as the bytes in it, all of its frames. One that is cut off ends early and says nothing."""
 
-    return cast(_Decompressor, isal_zlib.decompressobj(31))
+    def __init__(self, source: Source) -> None:
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        self._reader = zstandard.ZstdDecompressor().stream_reader(
+            cast(IO[bytes], source), read_size=_INPUT, read_across_frames=True
+        )
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._reader.read(size)
+        except self._error as error:
+            raise LayerError(f"the zstd stream is damaged: {error}") from error
 
 
-def _unzstd() -> _Decompressor:
-    import zstandard
+def _gzip_reader(source: Source) -> Source:
+    from isal import igzip_lib
 
-    return cast(_Decompressor, zstandard.ZstdDecompressor().decompressobj())
+    return Decompressed(source, "gzip", lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP))
 
 
-def _unbzip2() -> _Decompressor:
+def _bzip2_reader(source: Source) -> Source:
     import bz2
 
-    return cast(_Decompressor, bz2.BZ2Decompressor())
+    return Decompressed(source, "bzip2", bz2.BZ2Decompressor)
 
 
-def _unxz() -> _Decompressor:
+def _xz_reader(source: Source) -> Source:
     import lzma
 
-    return cast(_Decompressor, lzma.LZMADecompressor())
+    return Decompressed(source, "xz", lzma.LZMADecompressor)
 
 
-_DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
-    "gzip": _gunzip,
-    "zstd": _unzstd,
-    "bzip2": _unbzip2,
-    "xz": _unxz,
+_READERS: dict[str, Callable[[Source], Source]] = {
+    "none": lambda source: source,
+    "gzip": _gzip_reader,
+    "zstd": _Zstd,
+    "bzip2": _bzip2_reader,
+    "xz": _xz_reader,
 }
 
 
 def decompressed(source: Source, name: str) -> Source:
-    """The bytes in a stream that is compressed with `name`."""
-    return source if name == "none" else Decompressed(source, name)
-
-
-def open_decompressed(file: BinaryIO) -> Source:
-    """A file decompressed, whatever it is compressed with; told by its first bytes."""
-    head = file.read(LONGEST_MAGIC)
-    file.seek(0)
-    return decompressed(file, detect(head))
+    """The bytes in a stream that is compressed with `name`, read so that memory does not grow with them."""
+    return _READERS[name](source)

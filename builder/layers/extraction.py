@@ -22,6 +22,7 @@ from pybuild.registry import Descriptor, Digest, Store, media
 from pybuild.registry.errors import DigestMismatch, UnsupportedMediaType
 
 _MOST_OPEN = 64
+_HOLE = 4096
 _O_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _O_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -34,20 +35,16 @@ class _Hashed:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._hash = hashlib.sha256()
-        self._rest = b""
 
     def read(self, size: int = -1) -> bytes:
-        # Headers are read 512 bytes at a time: taking whole blocks from below makes that cheap.
-        if not self._rest:
-            self._rest = self._source.read(BLOCK)
-            self._hash.update(self._rest)
-        content, self._rest = self._rest[:size], self._rest[size:]
+        content = self._source.read(size)
+        self._hash.update(content)
         return content
 
     def finish(self) -> str:
         """Read what follows the archive's end; the hex digest of everything."""
-        while content := self._source.read(BLOCK):
-            self._hash.update(content)
+        while self.read(BLOCK):
+            pass
         return self._hash.hexdigest()
 
 
@@ -149,6 +146,7 @@ class _Target:
             if kind is None:
                 for path in sorted(self._directories, reverse=True):
                     entry = self._directories[path]
+                    self._trim(path)
                     self._dress(self._directory(path), ".", entry)
         finally:
             for descriptor in self._open.values():
@@ -170,11 +168,15 @@ class _Target:
             elif entry.kind is Kind.OPAQUE:
                 os.setxattr(self._open[""], self._opaque, b"y")
             return
+        self._trim(entry.path)
         if entry.kind is Kind.OPAQUE:
             os.setxattr(self._directory(entry.path), self._opaque, b"y")
             return
         parent, _, name = entry.path.rpartition("/")
         place = self._directory(parent)
+        if entry.kind is Kind.WHITEOUT:
+            self._hide(place, name)
+            return
         if entry.kind is Kind.DIRECTORY:
             self._make_directory(entry, place, name)
             return
@@ -188,15 +190,24 @@ class _Target:
             case Kind.HARDLINK:
                 self._link(entry, place, name)
                 return
-            case Kind.WHITEOUT:
-                os.mknod(name, stat.S_IFCHR, 0, dir_fd=place)
-                return
             case Kind.CHARACTER | Kind.BLOCK:
                 form = stat.S_IFCHR if entry.kind is Kind.CHARACTER else stat.S_IFBLK
                 os.mknod(name, form | 0o600, os.makedev(*entry.device), dir_fd=place)
             case Kind.FIFO:
                 os.mkfifo(name, 0o600, dir_fd=place)
         self._dress(place, name, entry)
+
+    def _hide(self, place: int, name: str) -> None:
+        """Hide what the layers below have there. What this layer has itself stays, whichever of the two came first."""
+        try:
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=place)
+        except FileExistsError:
+            if stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
+                descriptor = os.open(name, _O_DIRECTORY, dir_fd=place)
+                try:
+                    os.setxattr(descriptor, self._opaque, b"y")
+                finally:
+                    os.close(descriptor)
 
     def _write(self, entry: Entry, place: int, name: str, content: Read) -> None:
         try:
@@ -206,17 +217,18 @@ class _Target:
             descriptor = os.open(name, _O_CREATE, 0o600, dir_fd=place)
         try:
             left = entry.size
+            ends_in_hole = False
             while left:
                 part = content(min(left, BLOCK))
                 if not part:
                     raise ContextError(f"/{entry.path} became smaller while it was copied")
-                if len(part) >= 4096 and not part.strip(b"\0"):
-                    # A hole stays a hole.
+                ends_in_hole = is_hole(part)
+                if ends_in_hole:
                     os.lseek(descriptor, len(part), os.SEEK_CUR)
                 else:
                     write_all(descriptor, part)
                 left -= len(part)
-            if entry.size:
+            if ends_in_hole:
                 os.ftruncate(descriptor, entry.size)
             if self._is_root and (entry.uid or entry.gid):
                 os.fchown(descriptor, entry.uid, entry.gid)
@@ -231,9 +243,12 @@ class _Target:
         try:
             os.mkdir(name, 0o700, dir_fd=place)
         except FileExistsError:
-            if not stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
-                self._clear(place, name, entry.path)
+            status = os.stat(name, dir_fd=place, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode):
+                os.unlink(name, dir_fd=place)
                 os.mkdir(name, 0o700, dir_fd=place)
+                if _is_whiteout(status):
+                    self._hide(place, name)
         self._directories[entry.path] = entry
 
     def _link(self, entry: Entry, place: int, name: str) -> None:
@@ -253,43 +268,66 @@ class _Target:
             return
         import shutil
 
-        for known in [known for known in self._open if known == path or known.startswith(f"{path}/")]:
-            os.close(self._open.pop(known))
+        # Links may have led to it under other names: what is open below it goes, and all else that could be.
+        self._close_all(but=place)
         for known in [known for known in self._directories if known == path or known.startswith(f"{path}/")]:
             del self._directories[known]
         shutil.rmtree(name, dir_fd=place)
 
+    def _trim(self, path: str) -> None:
+        """Close directories when too many are open. Not while one of them is in use."""
+        if len(self._open) > _MOST_OPEN:
+            for known in [known for known in self._open if known and not path.startswith(f"{known}/")]:
+                os.close(self._open.pop(known))
+
+    def _close_all(self, *, but: int) -> None:
+        for known in [known for known, descriptor in self._open.items() if known and descriptor != but]:
+            os.close(self._open.pop(known))
+
     def _directory(self, path: str) -> int:
         """A descriptor of a directory, made with all above it where missing; links are followed within the root."""
-        descriptor = self._open.get(path)
-        if descriptor is not None:
-            return descriptor
-        parent, _, name = path.rpartition("/")
-        above = self._directory(parent)
+        missing = []
+        known = path
+        while known not in self._open:
+            known, _, name = known.rpartition("/")
+            missing.append(name)
+        descriptor = self._open[known]
+        for name in reversed(missing):
+            known = f"{known}/{name}" if known else name
+            try:
+                descriptor = self._enter(descriptor, name)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                    raise
+                return self._followed(known, path[len(known) :])
+            self._open[known] = descriptor
+        return descriptor
+
+    def _enter(self, above: int, name: str) -> int:
+        """Open a directory, made when there is none, opaque when it was hidden. Raises OSError for a link or a file."""
         try:
-            descriptor = os.open(name, _O_DIRECTORY, dir_fd=above)
+            return os.open(name, _O_DIRECTORY, dir_fd=above)
         except FileNotFoundError:
             os.mkdir(name, dir_fd=above)
             descriptor = os.open(name, _O_DIRECTORY, dir_fd=above)
-            os.fchmod(descriptor, 0o755)
-        except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+        except NotADirectoryError:
+            if not _is_whiteout(os.stat(name, dir_fd=above, follow_symlinks=False)):
                 raise
-            return self._followed(path, above, name)
-        if len(self._open) >= _MOST_OPEN:
-            for known in [known for known in self._open if known and not path.startswith(f"{known}/")]:
-                os.close(self._open.pop(known))
-        self._open[path] = descriptor
+            os.unlink(name, dir_fd=above)
+            os.mkdir(name, dir_fd=above)
+            descriptor = os.open(name, _O_DIRECTORY, dir_fd=above)
+            self._hide(above, name)
+        os.fchmod(descriptor, 0o755)
         return descriptor
 
-    def _followed(self, path: str, above: int, name: str) -> int:
-        """The directory that a link in the root leads to, never outside of it."""
+    def _followed(self, path: str, rest: str) -> int:
+        """The directory `rest` of the one that the link `path` leads to, never outside of the root."""
         from pybuild.builder.layers.index import TreeView, follow
 
         real = follow(TreeView(self._root).get, path)
         if real == path:
             raise LayerError(f"/{path} is no directory, and the layer has files in it")
-        return self._directory(real)
+        return self._directory((real + rest).lstrip("/"))
 
     def _dress(self, place: int, name: str, entry: Entry) -> None:
         if self._is_root:
@@ -312,6 +350,15 @@ class _Target:
             # Without privilege, or on a file system without them; the layer's tar has them all the same.
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EACCES):
                 raise
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def is_hole(content: bytes) -> bool:
+    """Whether it is worth a hole in the file: nothing but zeros, and not few of them."""
+    return len(content) >= _HOLE and not content[0] and content.count(0) == len(content)
 
 
 def write_all(descriptor: int, content: bytes) -> None:

@@ -24,7 +24,10 @@ class LayerView(Protocol):
     """One layer. Paths are literal: no link is followed."""
 
     def get(self, path: str) -> Entry | None:
-        """The entry of this path, a WHITEOUT included. A hard link reads as a FILE whose `link` is the first name."""
+        """The entry of this path, a WHITEOUT included.
+
+        A hard link reads as a FILE whose `link` is the first name, and so does the first name itself.
+        """
 
     def is_opaque(self, path: str) -> bool:
         """Whether this directory hides what the layers below have in it."""
@@ -56,19 +59,42 @@ class RecipeView:
         for entry in entries:
             if entry.kind is Kind.OPAQUE:
                 self._opaque.add(entry.path)
+                if entry.path not in self._entries:
+                    self._add(Entry(entry.path, Kind.DIRECTORY, IMPLIED))
+            elif entry.kind is Kind.WHITEOUT and (own := self._entries.get(entry.path)):
+                # It hides what the layers below have, never what its own layer has, whichever of the two came first.
+                if own.kind is Kind.DIRECTORY:
+                    self._opaque.add(entry.path)
             else:
                 self._add(entry)
 
     def _add(self, entry: Entry) -> None:
         if entry.kind is Kind.HARDLINK and (first := self._entries.get(entry.link)):
-            entry = first._replace(path=entry.path, link=first.link or first.path)
+            if first.kind is Kind.FILE and not first.link:
+                # So that one sees of either that it has several names.
+                first = self._entries[first.path] = first._replace(link=first.path)
+            entry = first._replace(path=entry.path, link=first.link)
         path = entry.path
-        if path not in self._entries and path:
-            parent = entry.parent
-            if parent and parent not in self._entries:
-                self._add(Entry(parent, Kind.DIRECTORY, IMPLIED))
-            self._children.setdefault(parent, []).append(path)
+        existing = self._entries.get(path)
+        if existing is None:
+            self._imply(path)
+        elif existing.kind is Kind.WHITEOUT and entry.kind is Kind.DIRECTORY:
+            self._opaque.add(path)
         self._entries[path] = entry
+
+    def _imply(self, path: str) -> None:
+        """List a new path in its directory, and that in the one above, where the layer does not name them."""
+        while path:
+            parent = path.rpartition("/")[0]
+            self._children.setdefault(parent, []).append(path)
+            above = self._entries.get(parent)
+            if not parent or (above is not None and above.kind is not Kind.WHITEOUT):
+                return
+            self._entries[parent] = Entry(parent, Kind.DIRECTORY, IMPLIED)
+            if above is not None:
+                self._opaque.add(parent)
+                return
+            path = parent
 
     def entries(self) -> Iterator[tuple[Entry, bool]]:
         """Every entry, implied directories too, and whether it is opaque."""
@@ -162,7 +188,8 @@ class MergedView:
     def __init__(self, layers: Sequence[LayerView]) -> None:
         self._layers = layers
         # Which layers still speak in a directory, found on the way down to it.
-        self._speaking: dict[str, tuple[int, ...]] = {"": tuple(range(len(layers)))}
+        last = next((number for number, layer in enumerate(layers) if layer.is_opaque("")), len(layers))
+        self._speaking: dict[str, tuple[int, ...]] = {"": tuple(range(len(layers))[: last + 1])}
 
     def lookup(self, path: str) -> Entry | None:
         if path == "":
@@ -216,7 +243,7 @@ class MergedView:
         if isinstance(content, DiskContent):
             status = os.lstat(content.path)
             return (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
-        return content
+        return content if entry.link else None
 
 
 def follow(lookup: Callable[[str], Entry | None], path: str) -> str:

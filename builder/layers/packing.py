@@ -12,10 +12,11 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import BinaryIO, Protocol
 
-from pybuild.builder.errors import BuildError, ContextError, ExportError
+from pybuild.builder.errors import ContextError, ExportError
 from pybuild.builder.layers.compression import BLOCK, Compression
 from pybuild.builder.layers.entry import BytesContent, Content, DiskContent, Entry, Kind, SpoolContent
 from pybuild.builder.layers.tar import BLOCK as TAR_BLOCK
@@ -25,6 +26,7 @@ from pybuild.registry import Descriptor, Digest, Store, media
 _POOL = 6
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _PADDING = bytes(TAR_BLOCK)
+_BEYOND = bytearray(1)
 Tee = Callable[[bytes], None]
 
 
@@ -56,38 +58,35 @@ def pack(
 
     Raises ContextError when a file changes its size meanwhile, and ExportError when the disk is full.
     """
-    with store.writer() as writer:
-        digest = hashlib.sha256()
+    try:
+        with store.writer() as writer:
+            digest = hashlib.sha256()
 
-        def write(content: bytes) -> None:
-            digest.update(content)
-            writer.write(content)
-            if tee is not None:
-                tee(content)
+            def write(content: bytes) -> None:
+                digest.update(content)
+                writer.write(content)
+                if tee is not None:
+                    tee(content)
 
-        pipeline = _Pipeline(compression, write)
-        try:
-            _stream(entries, pipeline, on_bytes)
-        except BaseException as error:
-            pipeline.abort()
-            raise _named(error, f"{store.root}") from error
-        found = Digest.from_hex(digest.hexdigest())
-        writer.commit(found)
-        descriptor = Descriptor(media.layer_type(compression.name), found, writer.size)
-        return Packed(descriptor, Digest.from_hex(pipeline.diff_id))
+            pipeline = _Pipeline(compression, write)
+            try:
+                _stream(entries, pipeline, on_bytes)
+            except BaseException:
+                pipeline.abort()
+                raise
+            found = Digest.from_hex(digest.hexdigest())
+            writer.commit(found)
+            descriptor = Descriptor(media.layer_type(compression.name), found, writer.size)
+            return Packed(descriptor, Digest.from_hex(pipeline.diff_id))
+    except OSError as error:
+        raise ExportError(
+            f"cannot write to {store.root}: {error.strerror}", hint="free some space, or set PYBUILD_ROOT to another disk"
+        ) from error
 
 
 def write(entries: Sequence[Entry], out: BinaryIO) -> None:
     """Write entries as a plain tar stream."""
     _stream(entries, _File(out), None)
-
-
-def _named(error: BaseException, place: str) -> BaseException:
-    if isinstance(error, OSError) and not isinstance(error, BuildError):
-        return ExportError(
-            f"cannot write to {place}: {error.strerror}", hint="free some space, or set PYBUILD_ROOT to another disk"
-        )
-    return error
 
 
 def _stream(entries: Sequence[Entry], sink: _Sink, on_bytes: Callable[[int], None] | None) -> None:
@@ -139,6 +138,8 @@ def _stream(entries: Sequence[Entry], sink: _Sink, on_bytes: Callable[[int], Non
                 left -= size
                 if on_bytes is not None:
                     on_bytes(size)
+            if not reader.is_at_end():
+                raise _changed(entry)
         padding = -entry.size % TAR_BLOCK
         # A block is a multiple of a tar block: the padding always fits.
         block[position : position + padding] = _PADDING[:padding]
@@ -151,7 +152,8 @@ def _read_whole(path: str, block: memoryview) -> int:
     try:
         descriptor = os.open(path, _READ)
         try:
-            return os.readv(descriptor, (block,))
+            # Room for one byte more shows whether the file has grown.
+            return os.readv(descriptor, (block, _BEYOND))
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -164,7 +166,7 @@ def _unreadable(path: str, error: OSError) -> ContextError:
 
 def _changed(entry: Entry) -> ContextError:
     where = entry.content.path if isinstance(entry.content, DiskContent) else f"/{entry.path}"
-    return ContextError(f"{where} became smaller while it was copied", hint="build again when nothing writes to it")
+    return ContextError(f"{where} changed its size while it was copied", hint="build again when nothing writes to it")
 
 
 class _Reader:
@@ -210,6 +212,10 @@ class _Reader:
         self._bytes = self._bytes[size:]
         return size
 
+    def is_at_end(self) -> bool:
+        """Whether a file on disk has no more than was read of it."""
+        return self._descriptor < 0 or not os.readv(self._descriptor, (_BEYOND,))
+
     def __exit__(self, *_: object) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -242,6 +248,7 @@ class _Pipeline:
         self._hashed: SimpleQueue[memoryview | None] = SimpleQueue()
         self._out: SimpleQueue[bytes | None] = SimpleQueue()
         self._room = threading.Semaphore(_POOL)
+        self._targets = (self._hash_blocks, self._compress_blocks, self._write_out)
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
         self._made = 0
@@ -280,12 +287,16 @@ class _Pipeline:
 
     def _join(self) -> None:
         self._filled.put(None)
+        if len(self._threads) < len(self._targets):
+            # Not all of them could be started: nobody is there to end the others.
+            self._hashed.put(None)
+            self._out.put(None)
         for thread in self._threads:
             thread.join()
         self._threads.clear()
 
     def _start(self) -> None:
-        for target in (self._hash_blocks, self._compress_blocks, self._write_out):
+        for target in self._targets:
             thread = threading.Thread(target=target, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -301,19 +312,21 @@ class _Pipeline:
     def _compress_blocks(self) -> None:
         try:
             while (block := self._filled.get()) is not None:
-                if self._error is None:
-                    self._room.acquire()
-                    content = self._compressor.compress(block)
-                    self._out.put(content)
+                self._put_out(partial(self._compressor.compress, block))
                 self._hashed.put(block)
-            if self._error is None:
-                self._room.acquire()
-                self._out.put(self._compressor.flush())
-        except BaseException as error:
-            self._error = error
+            self._put_out(self._compressor.flush)
         finally:
             self._hashed.put(None)
             self._out.put(None)
+
+    def _put_out(self, make: Callable[[], bytes]) -> None:
+        """Hand on what is made, unless something went wrong: blocks have to go round all the same, or nobody gets any."""
+        if self._error is None:
+            self._room.acquire()
+            try:
+                self._out.put(make())
+            except BaseException as error:
+                self._error = error
 
     def _write_out(self) -> None:
         while (content := self._out.get()) is not None:

@@ -41,10 +41,12 @@ class FileIndexes:
         rows = [_row(entry, is_opaque) for entry, is_opaque in RecipeView(entries).entries()]
         self._connection.execute("savepoint indexing")
         try:
-            number = self._connection.execute("insert into indexed (layer) values (?)", (layer,)).lastrowid
-            self._connection.executemany(
-                f"insert into entries (layer, {_COLUMNS}) values ({number}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-            )
+            # Another process may have kept it meanwhile.
+            cursor = self._connection.execute("insert or ignore into indexed (layer) values (?)", (layer,))
+            if cursor.rowcount:
+                self._connection.executemany(
+                    f"insert into entries (layer, {_COLUMNS}) values ({cursor.lastrowid}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+                )
         except BaseException:
             self._connection.execute("rollback to indexing")
             self._connection.execute("release indexing")

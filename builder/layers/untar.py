@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pybuild.builder.errors import LayerError
+from pybuild.builder.layers import fields
 from pybuild.builder.layers.entry import Entry, Kind
-from pybuild.builder.layers.tar import BLOCK, DEVICE_KINDS, OPAQUE, SECOND, WHITEOUT, XATTR
+from pybuild.builder.layers.tar import BLOCK, DEVICE_KINDS, OPAQUE, SECOND, WHITEOUT, XATTR, checksum
 
 _KINDS = {
     b"0": Kind.FILE,
@@ -26,8 +27,16 @@ _KINDS = {
     b"5": Kind.DIRECTORY,
     b"6": Kind.FIFO,
     b"S": Kind.FILE,
+    # GNU's directory with the names of what was in it, for incremental backups.
+    b"D": Kind.DIRECTORY,
 }
+# These have no content, whatever their size says: Go's and Python's readers agree on it.
+_BARE = b"123456"
+_VOLUME_LABEL = b"V"
+_AUFS = ".wh..wh."
+_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 _LARGEST_RECORD = 8 << 20
+_READ_BYTES = 1 << 20
 
 
 class Stream(Protocol):
@@ -38,39 +47,47 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class Part:
     """A part of a sparse file: `size` bytes at `offset` are in the archive, all others are zeros."""
 
     offset: int
     size: int
 
+    @property
+    def end(self) -> int:
+        """Where the next one may begin."""
+        return self.offset + self.size
+
 
 class Content:
     """The bytes of the entry that was read last. Whatever of them is not read is skipped with the next entry."""
 
-    def __init__(self, stream: Stream, stored: int, size: int, map_: tuple[Hole, ...] | None) -> None:
+    __slots__ = ("_left", "_map", "_part", "_position", "_stream", "size")
+
+    def __init__(self, stream: Stream, stored: int, size: int, map_: tuple[Part, ...] | None) -> None:
         self._stream = stream
         self._left = stored
         self.size = size
-        self._map = list(map_) if map_ is not None else None
+        self._map = map_
+        self._part = 0
         self._position = 0
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, holes as zeros; empty at the end. Raises LayerError when the archive ends too early."""
         if self._map is None:
-            return self._stored(min(size, self._left))
-        if self._position >= self.size:
-            return b""
-        part = next((part for part in self._map if self._position < part.offset + part.size), None)
-        if part is None or self._position < part.offset:
-            end = part.offset if part else self.size
-            content = bytes(min(size, end - self._position))
+            return self._stored(size)
+        while self._part < len(self._map) and self._position >= self._map[self._part].end:
+            self._part += 1
+        part = self._map[self._part] if self._part < len(self._map) else Part(self.size, 0)
+        if self._position < part.offset:
+            content = bytes(min(size, part.offset - self._position))
         else:
-            content = self._stored(min(size, part.offset + part.size - self._position))
+            content = self._stored(min(size, part.end - self._position))
         self._position += len(content)
         return content
 
     def _stored(self, size: int) -> bytes:
+        size = min(size, self._left)
         if not size:
             return b""
         content = self._stream.read(size)
@@ -82,218 +99,254 @@ class Content:
     def skip(self) -> None:
         """Read what is left of it."""
         while self._left:
-            self._stored(min(self._left, 1 << 20))
+            self._stored(_READ_BYTES)
 
 
 def read(stream: Stream, *, whiteouts: bool = True) -> Iterator[tuple[Entry, Content]]:
     """The entries of a tar, in order, each with its content; `whiteouts` reads `.wh.` names as a layer means them.
 
-    Raises LayerError for what is no tar, is cut off, or has a name with `..` in it.
+    Reads in large blocks, beyond the archive's end too. Raises LayerError for what is no tar, is cut off or damaged, or has
+    a name with `..` in it.
     """
-    source = _Exact(stream)
+    source = _Blocks(stream)
     common: dict[str, bytes] = {}
     records: dict[str, bytes] = {}
-    while block := source.block():
-        kind = block[156:157]
-        size = _number(block[124:136])
-        if kind == b"x" or kind == b"g":
-            found = _records(source.padded(size))
-            records.update(found) if kind == b"x" else common.update(found)
+    while block := source.header():
+        flag = block[156:157]
+        size = fields.number(block[124:136])
+        if not 0 <= size <= fields.LARGEST:
+            raise fields.damaged("a header has a size that is none")
+        if flag == b"x" or flag == b"g":
+            found = fields.records(source.padded(size))
+            records.update(found) if flag == b"x" else common.update(found)
             continue
-        if kind == b"L" or kind == b"K":
-            records["path" if kind == b"L" else "linkpath"] = source.padded(size).rstrip(b"\0")
+        if flag == b"L" or flag == b"K":
+            records["path" if flag == b"L" else "linkpath"] = source.padded(size).split(b"\0", 1)[0]
             continue
-        if kind not in _KINDS:
-            source.padded(size)
-            records = {}
-            continue
-        values = {**common, **records} if common or records else {}
+        values = _merged(common, records) if common or records else records
         records = {}
-        parts, real_size = _sparse(source, block, kind, values)
-        stored = int(values["size"]) if "size" in values and kind != b"S" else size
-        entry = _entry(block, kind, values, real_size if real_size is not None else stored, whiteouts)
-        if entry.kind is not Kind.FILE and kind not in (b"0", b"\0", b"7", b"S"):
-            stored = 0 if kind in (b"1", b"2", b"3", b"4", b"5", b"6") and not size else size
-        stored -= parts[1]
-        content = Content(source, stored, entry.size, parts[0])
-        yield entry, content
+        if flag == _VOLUME_LABEL:
+            Content(source, size + -size % BLOCK, size, None).skip()
+            continue
+        if flag not in _KINDS:
+            raise LayerError(f"the archive has an entry of an unknown type: {os.fsdecode(flag)!r}")
+        stored = 0 if flag in _BARE else fields.integer(values["size"]) if "size" in values else size
+        sparse = _sparse(source, block, flag, values)
+        entry = _entry(block, flag, values, stored if sparse is None else sparse.size, whiteouts)
+        left = stored
+        if sparse is not None:
+            left -= sparse.taken
+            _check(sparse, left)
+        content = Content(source, left, stored if sparse is None else sparse.size, None if sparse is None else sparse.parts)
+        if entry is not None:
+            yield entry, content
         content.skip()
-        source.padding(-(stored + parts[1]) % BLOCK)
+        source.exactly(-stored % BLOCK)
 
 
-def _sparse(
-    source: _Exact, block: bytes, kind: bytes, values: dict[str, bytes]
-) -> tuple[tuple[tuple[Hole, ...] | None, int], int | None]:
-    """The map of a sparse file, how many bytes of the stored content it took, and the file's real size."""
-    if kind == b"S":
-        numbers = [(_number(block[n : n + 12]), _number(block[n + 12 : n + 24])) for n in range(386, 482, 24)]
-        more, real = block[482], _number(block[483:495])
+@dataclass(frozen=True, slots=True)
+class _Sparse:
+    """The parts of a sparse file, its real size, and how many bytes of the stored content the map took."""
+
+    parts: tuple[Part, ...]
+    size: int
+    taken: int
+
+
+def _sparse(source: _Blocks, block: bytes, flag: bytes, values: dict[str, bytes]) -> _Sparse | None:
+    if flag == b"S":
+        numbers = [(fields.number(block[n : n + 12]), fields.number(block[n + 12 : n + 24])) for n in range(386, 482, 24)]
+        more = block[482]
         while more:
             extra = source.exactly(BLOCK)
-            numbers += [(_number(extra[n : n + 12]), _number(extra[n + 12 : n + 24])) for n in range(0, 504, 24)]
+            numbers += [(fields.number(extra[n : n + 12]), fields.number(extra[n + 12 : n + 24])) for n in range(0, 504, 24)]
             more = extra[504]
-        return (tuple(Hole(*pair) for pair in numbers if pair[1]), 0), real
+            if len(numbers) * 24 > _LARGEST_RECORD:
+                raise _too_many()
+        return _Sparse(tuple(Part(*pair) for pair in numbers if pair[1]), fields.number(block[483:495]), 0)
     if "GNU.sparse.name" in values:
         values["path"] = values["GNU.sparse.name"]
-    real_text = values.get("GNU.sparse.realsize") or values.get("GNU.sparse.size")
-    if real_text is None:
-        return (None, 0), None
+    size_text = values.get("GNU.sparse.realsize") or values.get("GNU.sparse.size")
+    if size_text is None:
+        return None
+    taken = 0
     if "GNU.sparse.map" in values:
-        flat = [int(text) for text in values["GNU.sparse.map"].split(b",")]
-        taken = 0
+        flat = [fields.integer(text) for text in values["GNU.sparse.map"].split(b",")]
     elif values.get("GNU.sparse.major") == b"1":
-        text, count = b"", None
-        taken = 0
-        while count is None or text.count(b"\n") < 1 + 2 * count:
-            text += source.exactly(BLOCK)
+        lines: list[bytes] = []
+        rest = b""
+        count = None
+        while count is None or len(lines) < 1 + 2 * count:
+            *more_lines, rest = (rest + source.exactly(BLOCK)).split(b"\n")
+            lines += more_lines
             taken += BLOCK
-            if count is None and b"\n" in text:
-                count = int(text.split(b"\n", 1)[0])
+            if count is None and lines:
+                count = fields.integer(lines[0])
             if taken > _LARGEST_RECORD:
-                raise LayerError("the archive has a sparse file with too many parts")
-        flat = [int(line) for line in text.split(b"\n")[1 : 1 + 2 * (count or 0)]]
+                raise _too_many()
+        flat = [fields.integer(line) for line in lines[1 : 1 + 2 * count]]
     else:
-        raise LayerError("the archive has a sparse file of an unknown form")
-    return (tuple(Hole(offset, size) for offset, size in zip(flat[::2], flat[1::2], strict=False) if size), taken), int(real_text)
+        # Version 0.0 repeats its records, which a reader of pax takes for one that was replaced.
+        raise LayerError("the archive has a sparse file of an unknown form", hint="GNU tar's --sparse-version=1.0 is understood")
+    parts = tuple(Part(offset, size) for offset, size in zip(flat[::2], flat[1::2], strict=False) if size)
+    return _Sparse(parts, fields.integer(size_text), taken)
 
 
-def _entry(block: bytes, kind_flag: bytes, values: dict[str, bytes], size: int, whiteouts: bool) -> Entry:
+def _check(sparse: _Sparse, stored: int) -> None:
+    position = total = 0
+    for part in sparse.parts:
+        if part.offset < position or part.size < 0:
+            raise fields.damaged("the parts of a sparse file overlap")
+        position = part.end
+        total += part.size
+    if not position <= sparse.size <= fields.LARGEST or total > stored:
+        raise fields.damaged("the parts of a sparse file do not fit it")
+
+
+def _too_many() -> LayerError:
+    return LayerError("the archive has a sparse file with too many parts")
+
+
+def _merged(common: dict[str, bytes], records: dict[str, bytes]) -> dict[str, bytes]:
+    """What counts for one entry. An empty value takes a record away; an attribute's may be empty."""
+    return {key: value for key, value in {**common, **records}.items() if value or key.startswith(XATTR)}
+
+
+def _entry(block: bytes, flag: bytes, values: dict[str, bytes], size: int, whiteouts: bool) -> Entry | None:
+    """The entry of a header; None for what aufs once left in layers for itself."""
     raw = values.get("path")
     if raw is None:
         raw = block[:100].split(b"\0", 1)[0]
-        prefix = block[345:500].split(b"\0", 1)[0] if block[257:263] == b"ustar\0" else b""
-        raw = prefix + b"/" + raw if prefix else raw
-    kind = _KINDS[kind_flag]
+        if block[345] and block[257:263] == b"ustar\0":
+            raw = block[345:500].split(b"\0", 1)[0] + b"/" + raw
+    kind = _KINDS[flag]
     if kind is Kind.FILE and raw.endswith(b"/"):
         kind = Kind.DIRECTORY
     path = _clean(raw)
-    link = os.fsdecode(values.get("linkpath", block[157:257].split(b"\0", 1)[0]))
-    if kind is Kind.HARDLINK:
-        link = _clean(os.fsencode(link))
-    elif kind is not Kind.SYMLINK:
-        link = ""
-    if whiteouts and kind is not Kind.DIRECTORY:
-        parent, _, name = path.rpartition("/")
-        if name == OPAQUE:
-            return Entry(parent, Kind.OPAQUE)
-        if name.startswith(WHITEOUT):
-            hidden = name[len(WHITEOUT) :]
-            if hidden in ("", ".", "..") or hidden.startswith(WHITEOUT):
-                raise LayerError(f"{path}: not a whiteout of anything")
-            return Entry(f"{parent}/{hidden}" if parent else hidden, Kind.WHITEOUT)
-    mtime = _time(values["mtime"]) if "mtime" in values else _number(block[136:148]) * SECOND
+    if not path and kind is not Kind.DIRECTORY:
+        raise LayerError(f"{os.fsdecode(raw)!r}: the root can be nothing but a directory")
+    if whiteouts and WHITEOUT in path:
+        if path.startswith(_AUFS) and path != OPAQUE:
+            return None
+        if mark := _mark(path):
+            return mark
+    link = ""
+    if kind is Kind.SYMLINK or kind is Kind.HARDLINK:
+        raw_link = values["linkpath"] if "linkpath" in values else block[157:257].split(b"\0", 1)[0]
+        link = _clean(raw_link) if kind is Kind.HARDLINK else fields.text(raw_link)
+    device = (0, 0)
+    if kind in DEVICE_KINDS:
+        device = (fields.number(block[329:337]), fields.number(block[337:345]))
+        if not all(0 <= number <= 0xFFFFF for number in device):
+            raise fields.damaged(f"{path} has a device number that is none")
+        if whiteouts and kind is Kind.CHARACTER and device == (0, 0):
+            # The kernel would show it as one.
+            return Entry(path, Kind.WHITEOUT)
+    mtime = fields.time(values["mtime"]) if "mtime" in values else fields.bounded(fields.number(block[136:148]) * SECOND)
     return Entry(
         path,
         kind,
-        0o777 if kind is Kind.SYMLINK else _number(block[100:108]) & 0o7777,
-        int(values["uid"]) if "uid" in values else _number(block[108:116]),
-        int(values["gid"]) if "gid" in values else _number(block[116:124]),
+        0o777 if kind is Kind.SYMLINK else fields.number(block[100:108]) & 0o7777,
+        fields.owner(fields.integer(values["uid"]) if "uid" in values else fields.number(block[108:116])),
+        fields.owner(fields.integer(values["gid"]) if "gid" in values else fields.number(block[116:124])),
         size if kind is Kind.FILE else 0,
         mtime,
         link,
-        (_number(block[329:337]), _number(block[337:345])) if kind in DEVICE_KINDS else (0, 0),
-        tuple(sorted((key[len(XATTR) :], value) for key, value in values.items() if key.startswith(XATTR))),
+        device,
+        _xattrs(values) if values else (),
     )
 
 
+def _mark(path: str) -> Entry | None:
+    parent, _, name = path.rpartition("/")
+    if name == OPAQUE:
+        return Entry(parent, Kind.OPAQUE)
+    if not name.startswith(WHITEOUT):
+        return None
+    hidden = name[len(WHITEOUT) :]
+    if hidden in ("", ".", "..") or hidden.startswith(WHITEOUT):
+        raise LayerError(f"{path}: not a whiteout of anything")
+    return Entry(f"{parent}/{hidden}" if parent else hidden, Kind.WHITEOUT)
+
+
+def _xattrs(values: dict[str, bytes]) -> tuple[tuple[str, bytes], ...]:
+    """The attributes, without overlay's own: they would say what is below, and that is not the layer's to say."""
+    names = [(key[len(XATTR) :], value) for key, value in values.items() if key.startswith(XATTR)]
+    return tuple(sorted(pair for pair in names if pair[0] and not pair[0].startswith(_OVERLAY_XATTRS)))
+
+
 def _clean(raw: bytes) -> str:
-    parts = [part for part in raw.split(b"/") if part not in (b"", b".")]
-    if b".." in parts:
-        raise LayerError(f"{os.fsdecode(raw)!r}: the name leaves the archive's root", hint="the archive is not to be trusted")
-    if b"\0" in raw:
-        raise LayerError(f"{os.fsdecode(raw)!r}: the name has a NUL in it")
-    return os.fsdecode(b"/".join(parts))
+    path = fields.text(raw)
+    if path.startswith("/") or path.endswith("/") or "." in path or "//" in path:
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise LayerError(f"{path!r}: the name leaves the archive's root", hint="the archive is not to be trusted")
+        path = "/".join(parts)
+    return path
 
 
-def _number(field: bytes) -> int:
-    """An octal field, or GNU's base-256 one. Raises LayerError."""
-    if field[0] & 0x80:
-        value = int.from_bytes(field, "big") & ~(1 << (8 * len(field) - 1))
-        return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
-    text = field.split(b"\0", 1)[0].strip()
-    try:
-        return int(text, 8) if text else 0
-    except ValueError:
-        raise LayerError("the archive is damaged: a header has a number that is none") from None
+class _Blocks:
+    """Small reads out of large ones: a tar is read 512 bytes at a time, and what is below should not notice."""
 
-
-def _time(text: bytes) -> int:
-    whole, _, fraction = text.decode("ascii", "replace").partition(".")
-    try:
-        nanoseconds = int((fraction + "000000000")[:9]) if fraction else 0
-        return int(whole) * SECOND + (-nanoseconds if whole.startswith("-") else nanoseconds)
-    except ValueError:
-        raise LayerError("the archive is damaged: a header has a time that is none") from None
-
-
-def _records(body: bytes) -> dict[str, bytes]:
-    found = {}
-    position = 0
-    while position < len(body):
-        blank = body.find(b" ", position)
-        try:
-            length = int(body[position:blank])
-            key, equals, value = body[blank + 1 : position + length - 1].partition(b"=")
-        except ValueError:
-            length = 0
-            equals = b""
-        if length <= 0 or not equals or position + length > len(body):
-            raise LayerError("the archive is damaged: a pax header has no records")
-        found[os.fsdecode(key)] = value
-        position += length
-    return found
-
-
-class _Exact:
-    """Reads whole blocks."""
+    __slots__ = ("_position", "_ready", "_stream")
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._ready = b""
+        self._position = 0
 
     def read(self, size: int = -1) -> bytes:
-        return self._stream.read(size)
+        """Up to `size` bytes; empty at the end."""
+        if self._position == len(self._ready):
+            self._ready, self._position = self._stream.read(_READ_BYTES), 0
+        position = self._position
+        content = self._ready[position : position + size]
+        self._position = position + len(content)
+        return content
 
     def exactly(self, size: int) -> bytes:
-        parts = []
+        """`size` bytes. Raises LayerError at the end."""
+        content = self.read(size) if size else b""
+        if len(content) == size:
+            return content
+        parts = [content]
+        size -= len(content)
         while size:
-            part = self._stream.read(size)
-            if not part:
+            content = self.read(size)
+            if not content:
                 raise LayerError("the archive ends too early")
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts) if len(parts) != 1 else parts[0]
-
-    def padding(self, size: int) -> None:
-        """What fills a file's last block. umoci's `insert` leaves it out behind the last file, as it does the archive's end."""
-        if size and (part := self._stream.read(size)):
-            self.exactly(size - len(part))
+            parts.append(content)
+            size -= len(content)
+        return b"".join(parts)
 
     def padded(self, size: int) -> bytes:
         """A header's own content."""
         if size > _LARGEST_RECORD:
             raise LayerError("the archive has a header of more than 8 MiB", hint="the archive is not to be trusted")
-        content = self.exactly(size)
-        self.exactly(-size % BLOCK)
-        return content
+        return self.exactly(size + -size % BLOCK)[:size]
 
-    def block(self) -> bytes | None:
+    def header(self) -> bytes | None:
         """The next header, None at the end."""
-        first = self._stream.read(BLOCK)
+        first = self.read(BLOCK)
         if not first:
             return None
         block = first if len(first) == BLOCK else first + self.exactly(BLOCK - len(first))
-        if not block.strip(b"\0"):
+        if block.count(0) == BLOCK:
             return None
-        total = sum(block) - sum(block[148:156]) + 8 * 32
-        if _number(block[148:156]) != total:
+        if (found := fields.number(block[148:156])) != checksum(block) and found != _signed_sum(block):
             raise LayerError("not a tar archive, or a damaged one: the checksum of a header is wrong")
         return block
+
+
+def _signed_sum(block: bytes) -> int:
+    """The checksum as some old programs have it, which took bytes for signed ones."""
+    return checksum(block) - 256 * sum(byte >= 0x80 for byte in block[:148] + block[156:])
 
 
 def is_tar(head: bytes) -> bool:
     """Whether these first bytes are a tar header."""
     try:
-        return len(head) >= BLOCK and bool(head[:BLOCK].strip(b"\0")) and _Exact(_Bytes(head[:BLOCK])).block() is not None
+        return len(head) >= BLOCK and _Blocks(_Bytes(head[:BLOCK])).header() is not None
     except LayerError:
         return False
 
@@ -303,5 +356,5 @@ class _Bytes:
         self._content = content
 
     def read(self, size: int = -1) -> bytes:
-        content, self._content = self._content[:size], self._content[size:]
+        content, self._content = self._content, b""
         return content

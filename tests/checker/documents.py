@@ -105,7 +105,9 @@ def check_index(
             continue
         good.append(item)
         report.hold(names or item.get("mediaType") in (*MANIFESTS, *INDEXES), place, "neither a manifest nor an index")
-        name = (item.get("annotations") or {}).get(REF_NAME)
+        if not _texts(item.get("annotations", {})):
+            continue
+        name = item.get("annotations", {}).get(REF_NAME)
         report.hold(name is None or _NAME.match(name), place, f"{REF_NAME} {name!r} does not fit its grammar")
     return tuple(good)
 

@@ -138,7 +138,7 @@ class _Checker:
             return
         diff_ids = documents.check_config(config, config_blob["digest"], self._report)
         for name in ("architecture", "os", "variant"):
-            if platform is not None and platform.get(name):
+            if isinstance(platform, dict) and platform.get(name):
                 said = f"{name} is {config.get(name)!r}, the descriptor says {platform[name]!r}"
                 self._report.hold(platform[name] == config.get(name), config_blob["digest"], said)
         count = f"{len(layers)} layers, but {len(diff_ids)} diff_ids"

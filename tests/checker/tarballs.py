@@ -13,6 +13,7 @@ from checker.report import Report
 BLOCK = 512
 FILE, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _TYPES = (FILE, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO)
+_POSIX = b"ustar\x0000"
 _CHUNK = 1 << 20
 
 
@@ -58,6 +59,8 @@ def members(read: Callable[[int], bytes], where: str, report: Report, *, ours: b
             if content is None:
                 return
             report.hold(not ours or kind == b"x", where, f"a header of type {kind!r}: not POSIX, or for the whole archive")
+            is_bare = head[257:265] == _POSIX and not _stray(head, kind)
+            report.hold(not ours or is_bare, where, "an extended header with fields that it has no use for")
             if kind == b"x":
                 records = _records(content, where, report)
             elif kind in b"LK":
@@ -72,7 +75,7 @@ def members(read: Callable[[int], bytes], where: str, report: Report, *, ours: b
 
 def _member(head: bytes, records: dict[bytes, bytes], where: str, report: Report) -> Member:
     name, prefix = head[:100].split(b"\0")[0], b""
-    is_posix = head[257:265] == b"ustar\x0000"
+    is_posix = head[257:265] == _POSIX
     if is_posix:
         prefix = head[345:500].split(b"\0")[0]
     name = records.get(b"path", prefix + b"/" + name if prefix else name)

@@ -73,7 +73,7 @@ def test_a_file_that_shrinks_is_an_error_and_leaves_nothing(store, tmp_path, siz
     path = tmp_path / "f"
     path.write_bytes(b"x" * (size - 1))
     entry = Entry("f", Kind.FILE, size=size, content=DiskContent(str(path)))
-    with pytest.raises(ContextError, match="became smaller"):
+    with pytest.raises(ContextError, match="changed its size"):
         pack([entry], store, Compression.parse("gzip"))
     assert not store.blobs() and not os.listdir(store.root / "tmp")
 
