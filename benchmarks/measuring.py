@@ -6,16 +6,21 @@ forked as the child's, and this one has more in memory than a builder may need.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _WRAPPER = Path(__file__).with_name("wrapper.py")
 _TAIL = 3000
+_END_SECONDS = 5
 
 
 class CommandFailed(Exception):
@@ -38,10 +43,11 @@ class Measure:
 
 def run(argv: Sequence[str], *, environment: dict[str, str], folder: Path) -> str:
     """Run a command to its end without measuring it, and return what it printed. Raises CommandFailed."""
-    done = subprocess.run(argv, env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        raise CommandFailed(_failure(argv, done.returncode, done.stdout + done.stderr))
-    return done.stdout.decode(errors="replace")
+    with open(folder / "output.log", "w+b") as output, open(folder / "errors.log", "w+b") as errors:
+        code = _finish(argv, environment, folder, output, errors)
+        if code:
+            raise CommandFailed(_failure(argv, code, _text(output) + _text(errors)))
+        return _text(output)
 
 
 def measure(*commands: Sequence[str], environment: dict[str, str], folder: Path) -> Measure:
@@ -54,14 +60,44 @@ def measure(*commands: Sequence[str], environment: dict[str, str], folder: Path)
 
 
 def _measure(argv: Sequence[str], environment: dict[str, str], folder: Path) -> Measure:
-    result, output = folder / "measured.json", folder / "output.log"
-    with open(output, "wb") as log:
-        wrapped = [sys.executable, "-I", "-S", str(_WRAPPER), str(result), *argv]
-        code = subprocess.run(wrapped, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
-    if code:
-        raise CommandFailed(_failure(argv, code, output.read_bytes()))
+    result = folder / "measured.json"
+    with open(folder / "output.log", "w+b") as log:
+        code = _finish([sys.executable, "-I", "-S", str(_WRAPPER), str(result), *argv], environment, folder, log, log)
+        if code:
+            raise CommandFailed(_failure(argv, code, _text(log)))
     return Measure(**json.loads(result.read_text()))
 
 
-def _failure(argv: Sequence[str], code: int, output: bytes) -> str:
-    return f"{' '.join(argv)}: exit code {code}\n{output[-_TAIL:].decode(errors='replace')}"
+def _finish(argv: Sequence[str], environment: dict[str, str], folder: Path, out: BinaryIO, err: BinaryIO) -> int:
+    """Run a command in a process group of its own, of which nothing is left when this is interrupted; the exit code."""
+    process = subprocess.Popen(
+        argv, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+    )
+    try:
+        return process.wait()
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        # The leader is gone, and what it had started is on its way: mounts and files are free when the group is empty.
+        end = time.monotonic() + _END_SECONDS
+        while _alive(process.pid) and time.monotonic() < end:
+            time.sleep(0.01)
+        raise
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _text(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _failure(argv: Sequence[str], code: int, output: str) -> str:
+    return f"{' '.join(argv)}: exit code {code}\n{output[-_TAIL:]}"

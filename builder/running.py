@@ -45,6 +45,7 @@ class Runner:
     def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output) -> None:
         """Run the step; what it changed is then the directory `place`. Raises StepFailed and SandboxError."""
         assert self._server is not None
+        trees = snapshots.trees(step.parent)
         names = ("etc/passwd", "etc/group")
         found = snapshots.read(step.parent, *names)
         account = resolve_user(step.user, *(found[name] for name in names))
@@ -56,7 +57,7 @@ class Runner:
             output(stream, content)
 
         with self._workspace.scratch() as scratch:
-            overlay = make_overlay(scratch, snapshots.trees(step.parent))
+            overlay = make_overlay(scratch, trees)
             provide_files(scratch, _HOSTNAME, step.network)
             mounts, missing = sandbox_mounts(snapshots.view(step.parent).lookup, scratch)
             env = {"HOME": account.home} | dict(step.proxies) | dict(step.env)

@@ -90,11 +90,11 @@ class Snapshots:
 
         tree = self._forms[number].tree
         assert tree is not None
-        return changes(tree, self.view(parent), ignored=frozenset())
+        return changes(tree, MergedView([self._readable(form) for form in self.stack(parent)]), ignored=frozenset())
 
     def read(self, last: int, *paths: str) -> dict[str, bytes | None]:
         """The contents of small files after step `last`, None for one that is not there."""
-        view = self.view(last)
+        view = MergedView([self._readable(form) for form in self.stack(last)])
         found = {path: view.lookup(follow(view.lookup, path)) for path in paths}
         files = [entry for entry in found.values() if entry is not None and entry.kind is Kind.FILE]
         with fetched(files, self.blobs(last), self._workspace) as entries:
@@ -108,6 +108,12 @@ class Snapshots:
             return RecipeView(form.entries)
         assert form.layer is not None
         return self._indexed(form.layer)
+
+    def _readable(self, form: Form) -> LayerView:
+        """The layer with its contents on disk if they are there: one in a blob takes a pass over the blob to read."""
+        if form.tree is None and form.layer is not None and (tree := self._workspace.existing_tree(form.layer.diff_id)):
+            return TreeView(tree)
+        return self._view(form)
 
     def _indexed(self, layer: Layer) -> LayerView:
         from pybuild.builder.layers.stored import FileIndexes

@@ -271,7 +271,8 @@ def _value(tree: Tree[Token], env: Mapping[str, str], text: str) -> str:
 
 
 def _replaced(value: str, pattern: str, replacement: str, *, everywhere: bool) -> str:
-    parts, end = [], 0
+    parts: list[str] = []
+    end = 0
     for match in re.finditer(_regex(pattern, greedy=True), value):
         # Go leaves out an empty match that touches the one before it.
         if parts and match.start() == match.end() == end:

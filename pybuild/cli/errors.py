@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-import click
+_RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
 def guarded(action: Callable[[], object]) -> int:
@@ -18,15 +18,7 @@ def guarded(action: Callable[[], object]) -> int:
         result = action()
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.UsageError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         tell("interrupted")
         return 130
     except BrokenPipeError:
@@ -34,11 +26,28 @@ def guarded(action: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return _known(error)
+        code = _of_click(error)
+        return _known(error) if code is None else code
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _of_click(error: Exception) -> int | None:
+    """The exit code of one of click's own errors, which has been shown; None for any other."""
+    click = sys.modules.get("click")
+    if click is None:
+        return None
+    if isinstance(error, click.exceptions.Exit):
+        return int(error.exit_code)
+    if isinstance(error, click.Abort):
+        tell("interrupted")
+        return 130
+    if isinstance(error, click.ClickException):
+        error.show()
+        return int(error.exit_code)
+    return None
 
 
 def _known(error: Exception) -> int:
@@ -48,7 +57,7 @@ def _known(error: Exception) -> int:
 
     if isinstance(error, BuildError | DockerfileError | RegistryError):
         if isinstance(error, StepFailed) and error.output:
-            click.echo(f"{error.output}\n", err=True)
+            sys.stderr.write(f"{error.output}\n\n")
         tell(str(error), error.hint)
         return error.exit_code
     if isinstance(error, OSError):
@@ -62,7 +71,9 @@ def _known(error: Exception) -> int:
 
 
 def tell(message: str, hint: str | None = None) -> None:
-    """An error on standard error; its first part is red on a terminal."""
-    click.echo(click.style("error: ", fg="red") + message, err=True)
-    if hint:
-        click.echo(click.style("hint: ", fg="yellow") + hint, err=True)
+    """An error on standard error; its first word is coloured on a terminal."""
+    parts = [("error: ", _RED, message)] + ([("hint: ", _YELLOW, hint)] if hint else [])
+    for head, colour, text in parts:
+        shown = f"{colour}{head}{_PLAIN}" if sys.stderr.isatty() else head
+        sys.stderr.write(f"{shown}{text}\n".encode("utf-8", "backslashreplace").decode())
+    sys.stderr.flush()

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 import pybuild as api
-from pybuild.cli import COMMANDS, run
+from pybuild.cli import run
+from pybuild.cli.commands import COMMANDS
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_a_mistake_of_ours_is_one_line_too(cli, context, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("oh")
 
-    monkeypatch.setattr("pybuild.cli.build.build", broken)
+    monkeypatch.setattr("pybuild.api.build", broken)
     code, _, err = cli("build", context)
     assert code == 1 and "a mistake in pybuild: RuntimeError: oh" in err
 

@@ -199,6 +199,6 @@ def test_a_warm_build_imports_nothing_heavy(context, root):
     # blake3 is there for files that changed in the last two seconds: these are read again.
     heavy = {
         *("lark", "requests", "urllib3", "rich", "zstandard", "isal", "tarfile", "tempfile", "subprocess", "logging", "asyncio"),
-        *("concurrent.futures", "ctypes", "pybuild.builder.execute", "pybuild.builder.plan", "pybuild.grammar.instructions"),
+        *("concurrent.futures", "ctypes", "click", "pybuild.builder.execute", "pybuild.builder.plan", "pybuild.grammar.instructions"),
     }
     assert sorted(heavy & set(out.split())) == []

@@ -1,0 +1,67 @@
+"""All commands, each imported when it is called."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+# Each command's module and what it is for: shown by --help without importing any of them.
+COMMANDS = {
+    "build": "Build an image from a Dockerfile",
+    "history": "Show how an image came to be",
+    "images": "List images",
+    "inspect": "Show everything about images, as JSON",
+    "load": "Read images from an archive",
+    "pull": "Fetch an image from a registry",
+    "push": "Put an image into a registry",
+    "rmi": "Remove images",
+    "run": "Run an image in the foreground",
+    "save": "Write images to an archive",
+    "tag": "Give an image another name",
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        import importlib
+
+        command: click.Command = importlib.import_module(f"pybuild.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"no such command: {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from pybuild import __version__
+
+        click.echo(f"pybuild {__version__}, the container image builder")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--root", metavar="DIR", help="The store; else $PYBUILD_ROOT, or the default place.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def main(root: str | None) -> None:
+    """Build container images from Dockerfiles, with no daemon, and no root where none is needed."""
+    if root is not None:
+        os.environ["PYBUILD_ROOT"] = root

@@ -1,0 +1,150 @@
+"""The options of `build` as a table, which both click and the quick reader go by, and what is done with them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pybuild.builder.request import Output
+from pybuild.progress import MODES, open_progress
+
+_OUTPUTS = ("oci", "docker", "tar", "local", "registry", "image")
+
+Values = tuple[str, ...]
+Convert = Callable[[Values], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its spellings, the parameter that it sets, and how what is given for it is read.
+
+    `convert` takes all values in order; it raises ValueError for one that makes no sense. None makes it a flag.
+    """
+
+    spellings: tuple[str, ...]
+    parameter: str
+    convert: Convert | None
+    help: str
+    metavar: str = ""
+    default: str | None = None
+    is_multiple: bool = False
+    choices: tuple[str, ...] = ()
+    environment: str | None = None
+
+
+def last(values: Values) -> str | None:
+    """The last value, None when there is none."""
+    return values[-1] if values else None
+
+
+def number(values: Values) -> int | None:
+    """The last value as a whole number of at least 0."""
+    if not values:
+        return None
+    if not values[-1].isascii() or not values[-1].isdigit():
+        raise ValueError(f"{values[-1]!r} is not a whole number")
+    return int(values[-1])
+
+
+def _jobs(values: Values) -> int:
+    count = number(values) or 0
+    if count < 1:
+        raise ValueError("there has to be one job at least")
+    return count
+
+
+def pairs(values: Values) -> dict[str, str]:
+    """`NAME=VALUE`; NAME alone takes the value from the environment, as docker does, and is left out when it has none."""
+    found = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not name:
+            raise ValueError(f"{value!r} has no name; write NAME=VALUE")
+        if equals:
+            found[name] = text
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return found
+
+
+def _contexts(values: Values) -> dict[str, str]:
+    for value in values:
+        if "=" not in value:
+            raise ValueError(f"{value!r} has no value; write NAME=DIR or NAME=oci-layout://DIR")
+    return pairs(values)
+
+
+def _outputs(values: Values) -> tuple[Output, ...]:
+    return tuple(_output(value) for value in values)
+
+
+def _output(value: str) -> Output:
+    if "=" not in value:
+        return Output(value) if value in _OUTPUTS else Output("tar" if value == "-" else "local", value)
+    fields = dict(part.partition("=")[::2] for part in value.split(","))
+    if "type" not in fields:
+        raise ValueError(f"{value!r} has no type; write type=oci,dest=FILE")
+    kind, dest = fields.pop("type"), fields.pop("dest", None)
+    unknown = [name for name in fields if name not in ("name", "push", "tar")]
+    if unknown:
+        raise ValueError(f"unknown attribute {unknown[0]!r}; there are type, dest, name, tar and push")
+    return Output(kind, dest, tuple(fields.items()))
+
+
+BUILD = (
+    Option(("-t", "--tag"), "tags", tuple, "A name for the image, NAME[:TAG].", "NAME", is_multiple=True),
+    Option(("-f", "--file"), "dockerfile", last, "The Dockerfile; else CONTEXT/Dockerfile.", "FILE"),
+    Option(("--build-arg",), "build_args", pairs, "A value for an ARG.", "K=V", is_multiple=True),
+    Option(("--label",), "labels", pairs, "A label for the image.", "K=V", is_multiple=True),
+    Option(("--target",), "target", last, "The stage to build; else the last.", "STAGE"),
+    Option(
+        ("--build-context",),
+        "build_contexts",
+        _contexts,
+        "Another context: a folder, or oci-layout://DIR[:TAG] in place of an image.",
+        "NAME=DIR",
+        is_multiple=True,
+    ),
+    Option(("--platform",), "platform", last, "What to build for; else this machine.", "OS/ARCH"),
+    Option(("--no-cache",), "no_cache", None, "Do every step anew."),
+    Option(("--pull",), "pull", None, "Ask the registry for base images, even if they are here."),
+    Option(("--network",), "network", last, "The network of RUN.", default="default", choices=("default", "host", "none")),
+    Option(("--compression",), "compression", last, "How layers are compressed.", "gzip|zstd|none[:LEVEL]", default="gzip"),
+    Option(
+        ("-o", "--output"),
+        "outputs",
+        _outputs,
+        "Write the result there too: oci, docker, tar, local or registry.",
+        "type=T,dest=PATH",
+        is_multiple=True,
+    ),
+    Option(("--push",), "push", None, "Push the image to the registries of its names."),
+    Option(("--insecure",), "insecure", None, "Allow registries without TLS, or with certificates that cannot be checked."),
+    Option(
+        ("--timestamp",),
+        "timestamp",
+        number,
+        "Take the place of the clock, for equal digests.",
+        "SECONDS",
+        environment="SOURCE_DATE_EPOCH",
+    ),
+    Option(("-j", "--jobs"), "jobs", _jobs, "Steps at the same time.", "N", default="4"),
+    Option(("--iidfile",), "iidfile", last, "Write the image ID to a file.", "FILE"),
+    Option(("-q", "--quiet"), "quiet", None, "Print the image ID alone."),
+    Option(("--progress",), "progress", last, "How to show what happens.", default="auto", choices=MODES),
+)
+
+
+def build_image(*, context: str, iidfile: str | None, quiet: bool, progress: str, **options: object) -> None:
+    """Build, and print what the options ask for. Raises what `pybuild.build` does."""
+    from pybuild.api import build
+
+    shown = open_progress("quiet" if quiet else progress, sys.stderr)
+    result = build(context, progress=shown, **options)  # type: ignore[arg-type]
+    if iidfile is not None:
+        with open(iidfile, "w", encoding="ascii") as file:
+            file.write(result.image_id)
+    if quiet:
+        sys.stdout.write(f"{result.image_id}\n")
