@@ -49,6 +49,8 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
     folders = bases.folders(request.contexts)
     check_folder(request.context)
     source, ignore_names = read_dockerfile(request)
+    for name, path in folders.items():
+        check_folder(path, hint=f"it is what --build-context {name}={path} names")
     contexts = {"": Context.open(request.context, ignore_names), **{name: Context.open(path) for name, path in folders.items()}}
     plan = make_plan(
         source,

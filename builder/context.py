@@ -22,6 +22,7 @@ from pybuild.builder.layers.index import entry_on_disk, follow
 # A file that changed this shortly before it was looked at may change again within the clock's grain.
 _GRAIN_NS = 2_000_000_000
 _BLOCK = 1 << 20
+_WHICH = "the last argument is the build context, often '.'"
 _LARGE_BLOCK = 4 << 20
 
 
@@ -237,7 +238,7 @@ def listed(name: str, entry: Entry, content: bytes, shared: str) -> bytes:
     return repr(values).encode(errors="surrogateescape")
 
 
-def check_folder(root: str) -> None:
+def check_folder(root: str, *, hint: str = _WHICH) -> None:
     """Raise ContextError when this is no folder."""
     if root == "-" or "://" in root or root.startswith("git@"):
         raise ContextError(
@@ -247,11 +248,11 @@ def check_folder(root: str) -> None:
     try:
         is_folder = stat.S_ISDIR(os.stat(root).st_mode)
     except FileNotFoundError:
-        raise ContextError(f"no such folder: {root}", hint="the last argument is the build context, often '.'") from None
+        raise ContextError(f"no such folder: {root}", hint=hint) from None
     except OSError as error:
         raise ContextError(f"cannot read {root}: {error.strerror}") from error
     if not is_folder:
-        raise ContextError(f"not a folder: {root}", hint="the last argument is the build context, often '.'")
+        raise ContextError(f"not a folder: {root}", hint=hint)
 
 
 class Hasher:

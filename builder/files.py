@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from pybuild.builder.accounts import resolve_owner
+from pybuild.builder.accounts import resolve_owner, resolve_user
 from pybuild.builder.context import Context
 from pybuild.builder.graph import CopyStep, WorkdirStep
 from pybuild.builder.layers.copying import CopyRequest, copied, made_directory
@@ -41,16 +41,27 @@ def copy_entries(
 
 def directory_entries(step: WorkdirStep, snapshots: Snapshots, *, mtime_ns: int) -> tuple[Entry, ...]:
     """The layer of a WORKDIR; empty when the directory is there already."""
-    draft = made_directory(step.path, snapshots.view(step.parent), mtime_ns=mtime_ns)
-    return draft.entries() if draft.has_new else ()
+    view = snapshots.view(step.parent)
+    draft = made_directory(step.path, view, mtime_ns=mtime_ns)
+    if not draft.has_new:
+        return ()
+    if step.user:
+        account = resolve_user(step.user, *_passwd_and_group(step.user, step.parent, snapshots))
+        draft = made_directory(step.path, view, mtime_ns=mtime_ns, owner=(account.uid, account.gid))
+    return draft.entries()
 
 
 def _owner(step: CopyStep, snapshots: Snapshots) -> tuple[int, int]:
     assert step.owner is not None
-    if all(part.isdigit() for part in step.owner.split(":")):
-        return resolve_owner(step.owner, None, None)
-    found = snapshots.read(step.parent, "etc/passwd", "etc/group")
-    return resolve_owner(step.owner, found["etc/passwd"], found["etc/group"])
+    return resolve_owner(step.owner, *_passwd_and_group(step.owner, step.parent, snapshots))
+
+
+def _passwd_and_group(text: str, last: int, snapshots: Snapshots) -> tuple[bytes | None, bytes | None]:
+    """The image's own files of these names; numbers alone need neither."""
+    if all(part.isdigit() for part in text.split(":")):
+        return None, None
+    found = snapshots.read(last, "etc/passwd", "etc/group")
+    return found["etc/passwd"], found["etc/group"]
 
 
 def _nothing_hides(path: str) -> str | None:

@@ -65,12 +65,13 @@ class CopyStep:
 
 @dataclass(frozen=True, slots=True)
 class WorkdirStep:
-    """WORKDIR: the directory `path`, made when the file system of `parent` has none there."""
+    """WORKDIR: the directory `path`, made when the file system of `parent` has none there, as `user`'s; "" is root."""
 
     name: str
     span: Span
     parent: int
     path: str
+    user: str
     created_by: str
 
 

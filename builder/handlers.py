@@ -135,18 +135,17 @@ def exposed(text: str) -> list[str]:
 
 def _volume(scope: Scope, state: State, instruction: Instruction) -> Handled:
     assert isinstance(instruction, Words)
-    volumes = tuple(scope.expand(word, state.variables) for word in instruction.words)
+    volumes = tuple(scope.expand(word, state.variables).strip() for word in instruction.words)
     if "" in volumes:
-        raise scope.wrong("VOLUME with an empty path", instruction.span, "name a directory")
+        raise scope.wrong("VOLUME with an empty path", instruction.words[volumes.index("")].span, "name a directory")
     state = state.configured(volumes=tuple(dict.fromkeys((*state.config.volumes, *volumes))))
     return _meta(state, instruction, f"VOLUME [{' '.join(volumes)}]")
 
 
 def _user(scope: Scope, state: State, instruction: Instruction) -> Handled:
     assert isinstance(instruction, Words)
+    # An empty name is root, as in BuildKit.
     user = scope.expand(instruction.words[0], state.variables)
-    if not user:
-        raise scope.wrong("USER with nothing in it", instruction.words[0].span, "name a user, or a uid")
     return _meta(state.configured(user=user), instruction, f"USER {user}")
 
 
@@ -169,13 +168,11 @@ def _maintainer(scope: Scope, state: State, instruction: Instruction) -> Handled
 
 def _workdir(scope: Scope, state: State, instruction: Instruction) -> Handled:
     assert isinstance(instruction, Words)
-    word = instruction.words[0]
-    text = scope.expand(word, state.variables)
-    if not text:
-        raise scope.wrong("WORKDIR with nothing in it", word.span, "name a directory")
-    path = joined(state.config.working_dir, text)
+    # An empty path is the directory from before, as in BuildKit.
+    path = joined(state.config.working_dir, scope.expand(instruction.words[0], state.variables))
     state = state.configured(working_dir=path)
-    return state, WorkdirStep(title(instruction), instruction.span, state.last, path, f"WORKDIR {path}")
+    step = WorkdirStep(title(instruction), instruction.span, state.last, path, state.config.user, f"WORKDIR {path}")
+    return state, step
 
 
 def joined(directory: str, path: str) -> str:

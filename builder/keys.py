@@ -57,7 +57,7 @@ def _parts(step: Step, keys: list[str], read: Callable[[CopyStep], str]) -> tupl
                 step.unpack,
             )
         case WorkdirStep():
-            return ("workdir", step.path)
+            return ("workdir", step.path, step.user)
     raise AssertionError(step)
 
 

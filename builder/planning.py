@@ -22,7 +22,7 @@ from pybuild.registry import Image, Platform
 if TYPE_CHECKING:
     from pybuild.builder.scope import Options
 
-_FORMAT = 1
+_FORMAT = 2
 _T = TypeVar("_T")
 
 

@@ -86,6 +86,7 @@ class Scope:
 
     def unsupported(self, what: str, span: Span, hint: str | None = None) -> NotSupported:
         """The error for what pybuild does not have yet."""
+        hint = hint or "leave it out, or build this file with buildah or docker for now"
         return NotSupported(f"{what} is not supported yet", span=span, source=self.source, hint=hint)
 
 

@@ -66,7 +66,10 @@ class Snapshots:
 
     def trees(self, last: int) -> tuple[str, ...]:
         """The file system after step `last`, as directories, topmost first."""
-        return tuple(self._tree(form) for form in self.stack(last))
+        found: tuple[str, ...] = ()
+        for form in reversed(self.stack(last)):
+            found = (self._tree(form, found), *found)
+        return found
 
     def blobs(self, last: int) -> tuple[tuple[Descriptor, Digest] | None, ...]:
         """Where a view's LayerContent finds its bytes: a blob and its diffID for each layer that is only a blob."""
@@ -128,12 +131,12 @@ class Snapshots:
                 indexes.add(layer.diff_id, entries)
         return indexes.view(layer.diff_id)
 
-    def _tree(self, form: Form) -> str:
+    def _tree(self, form: Form, below: tuple[str, ...]) -> str:
         if form.tree is not None:
             return form.tree
         assert form.layer is not None, "entries that a RUN stands on are laid out when they are made"
         with self._extracting:
-            return self._workspace.tree(form.layer)
+            return self._workspace.tree(form.layer, below)
 
 
 @contextmanager

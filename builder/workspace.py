@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -119,21 +119,26 @@ class Workspace:
                 return path
         return None
 
-    def tree(self, layer: Layer) -> str:
-        """The directory of a layer, extracted when there is none. Raises BlobNotFound and DigestMismatch."""
+    def tree(self, layer: Layer, below: Sequence[str]) -> str:
+        """The directory of a layer, extracted when there is none, over those `below`. Raises BlobNotFound, DigestMismatch."""
         if path := self.existing_tree(layer.diff_id):
             return path
         from pybuild.builder.layers.extraction import extract
+        from pybuild.builder.layers.index import MergedView, TreeView
 
         path = self.tree_path(layer.diff_id.hex)
+        lookup = MergedView([TreeView(tree) for tree in below]).lookup
         with self.scratch() as scratch:
-            extract(self.blob(layer), self.store, layer.diff_id, f"{scratch}/tree")
+            extract(self.blob(layer), self.store, layer.diff_id, f"{scratch}/tree", below=lookup)
             adopt_tree(f"{scratch}/tree", path)
         return path
 
     def trees(self, image: Image) -> tuple[str, ...]:
         """The directories of an image's layers, topmost first: what an overlay mount takes."""
-        return tuple(self.tree(layer) for layer in reversed(layers_of(image)))
+        found: tuple[str, ...] = ()
+        for layer in layers_of(image):
+            found = (self.tree(layer, found), *found)
+        return found
 
     def blob(self, layer: Layer) -> Descriptor:
         """A blob of this layer that is in the store. Raises BlobNotFound."""

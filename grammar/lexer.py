@@ -158,14 +158,22 @@ class LineLexer:
         if "=" not in self.text[start:end]:
             self.position = start
             for start, end in self._plain_words():
+                self._skip()
+                if self.position == len(self.text):
+                    raise self._without_value(start, end)
                 yield self.token("LEGACY", start, end)
                 yield from self.whole()
             return
         while end > start:
+            if "=" not in self.text[start:end]:
+                raise self._without_value(start, end)
             yield from self._pair(start, end)
             self._skip()
             start = self.position
             end = self._quoted_word()
+
+    def _without_value(self, start: int, end: int) -> DockerfileError:
+        return self.wrong(f"{self.text[start:end]} without a value", start, end, f"write {self.text[start:end]}=VALUE")
 
     def definitions(self) -> Iterator[Token]:
         """`name` or `name=value`, several of them."""

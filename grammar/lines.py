@@ -57,6 +57,10 @@ class Lines:
 def split_lines(source: Source) -> Lines:
     """The lines of a source. Raises DockerfileError."""
     physical = source.text.split("\n")
+    for number, text in enumerate(physical, 1):
+        if (place := text.find("\0") + 1) > 0:
+            hint = "remove it: no path, variable or command can have one; is this a text file?"
+            raise DockerfileError("a NUL character", span=Span(number, place, number, place + 1), source=source, hint=hint)
     directives = _directives(source, physical)
     escape = dict(directives).get("escape", "\\")
     return Lines(tuple(_instructions(source, physical, escape)), directives)

@@ -64,6 +64,11 @@ def build(
     """
     from pybuild.builder.build import build as build_request
 
+    if compression != "gzip":
+        from pybuild.builder.layers.compression import Compression
+
+        # One spelling for one thing: `gzip:1` finds what `gzip` has left in the records.
+        compression = str(Compression.parse(compression))
     request = BuildRequest(
         context=os.fspath(context),
         dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,

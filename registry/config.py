@@ -5,7 +5,7 @@ Source: image-spec, config.md; the fields that only Docker has (Healthcheck, She
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pybuild.registry.digest import Digest
 from pybuild.registry.document import Fields, dump, load
@@ -110,10 +110,6 @@ class ImageConfig:
         document["rootfs"] = {"type": "layers", "diff_ids": list(self.diff_ids)}
         document["history"] = [_history_document(entry) for entry in self.history]
         return dump(document)
-
-    def with_config(self, config: RunConfig) -> ImageConfig:
-        """The same image with other container defaults."""
-        return replace(self, config=config)
 
 
 def run_config_document(config: RunConfig) -> dict[str, object]:

@@ -116,6 +116,6 @@ def _split_registry(name: str) -> tuple[str, str]:
 
 
 def _hint_for_path(path: str) -> str:
-    if path != path.lower():
+    if path != path.lower() and _PATH.match(path.lower()):
         return f"names are lower case: {path.removeprefix('library/').lower()!r}"
     return "a name has lower-case letters and digits, separated by '.', '_', '__', '-' and '/'"

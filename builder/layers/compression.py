@@ -15,6 +15,8 @@ from pybuild.builder.errors import LayerError, PlanError
 BLOCK = 1 << 20
 _THREADS = 2
 _INPUT = 256 << 10
+# xz -9 takes 65 MiB; a header may ask for 4 GiB.
+_MOST_XZ = 128 << 20
 
 
 class Compressor(Protocol):
@@ -239,7 +241,7 @@ def _bzip2_reader(source: Source) -> Source:
 def _xz_reader(source: Source) -> Source:
     import lzma
 
-    return Decompressed(source, "xz", lzma.LZMADecompressor)
+    return Decompressed(source, "xz", lambda: lzma.LZMADecompressor(memlimit=_MOST_XZ))
 
 
 _READERS: dict[str, Callable[[Source], Source]] = {

@@ -288,10 +288,10 @@ class _Copier:
         return Entry("", Kind.DIRECTORY, mode, uid, gid, 0, source.mtime_ns)
 
 
-def made_directory(path: str, below: Tree, *, mtime_ns: int) -> Draft:
-    """The layer of WORKDIR: the directory and those above it, where they are missing."""
+def made_directory(path: str, below: Tree, *, mtime_ns: int, owner: tuple[int, int] = (0, 0)) -> Draft:
+    """The layer of WORKDIR: the directory and those above it, where they are missing, as the property of `owner`."""
     draft = Draft(below)
-    draft.directory(draft.resolve(path), Entry("", Kind.DIRECTORY, 0o755, 0, 0, 0, mtime_ns))
+    draft.directory(draft.resolve(path), Entry("", Kind.DIRECTORY, 0o755, *owner, 0, mtime_ns))
     return draft
 
 

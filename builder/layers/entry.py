@@ -6,7 +6,6 @@ A NamedTuple rather than a dataclass: a layer has tens of thousands of them, and
 from __future__ import annotations
 
 import enum
-import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -94,8 +93,3 @@ class Entry(NamedTuple):
     def parent(self) -> str:
         """The path of the directory that it is in."""
         return self.path.rpartition("/")[0]
-
-
-def encoded(path: str) -> bytes:
-    """The path as the bytes that a tar header and the kernel have."""
-    return os.fsencode(path)

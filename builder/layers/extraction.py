@@ -23,10 +23,12 @@ from pybuild.registry.errors import DigestMismatch, UnsupportedMediaType
 
 _MOST_OPEN = 64
 _HOLE = 4096
+_ZEROS = bytes(BLOCK)
 _O_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _O_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Read = Callable[[int], bytes]
+Lookup = Callable[[str], Entry | None]
 
 
 class _Hashed:
@@ -73,9 +75,13 @@ def index(blob: Descriptor, store: Store, diff_id: Digest) -> tuple[Entry, ...]:
         return tuple(entry for entry, _ in items)
 
 
-def extract(blob: Descriptor, store: Store, diff_id: Digest, root: str) -> None:
-    """Write a layer's blob to the new directory `root`. Raises what `opened` does, and ExportError for a full disk."""
-    with _Target(root) as target, opened(blob, store, diff_id) as items:
+def extract(blob: Descriptor, store: Store, diff_id: Digest, root: str, *, below: Lookup | None = None) -> None:
+    """Write a layer's blob to the new directory `root`. Raises what `opened` does, and ExportError for a full disk.
+
+    `below` finds a path in the layers below: overlayfs shows a directory as the topmost layer has it, so one that this layer
+    only implies, by a path in it, is made as it is there.
+    """
+    with _Target(root, below) as target, opened(blob, store, diff_id) as items:
         for entry, content in items:
             target.put(entry, content)
 
@@ -124,13 +130,15 @@ def _content(entry: Entry) -> Iterator[Read]:
 class _Target:
     """A root that is being filled. A context manager: times of directories are set at the end."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, below: Lookup | None = None) -> None:
         self._root = root
+        self._below = below
         self._is_root = os.geteuid() == 0
         self._opaque = "trusted.overlay.opaque" if self._is_root else "user.overlay.opaque"
         self._open: dict[str, int] = {}
         self._directories: dict[str, Entry] = {}
-        self._umask = 0
+        self._implied: set[str] = set()
+        self._hiding: set[str] = set()
 
     def __enter__(self) -> _Target:
         is_new = not os.path.isdir(self._root)
@@ -144,6 +152,7 @@ class _Target:
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             if kind is None:
+                self._inherit()
                 for path in sorted(self._directories, reverse=True):
                     entry = self._directories[path]
                     self._trim(path)
@@ -151,6 +160,17 @@ class _Target:
         finally:
             for descriptor in self._open.values():
                 os.close(descriptor)
+
+    def _inherit(self) -> None:
+        """Make directories that are only implied as they are below, where they are seen there."""
+        if self._below is None:
+            return
+        for path in self._implied - self._directories.keys():
+            if any(path == hiding or path.startswith(f"{hiding}/") for hiding in self._hiding):
+                continue
+            entry = self._below(path)
+            if entry is not None and entry.kind is Kind.DIRECTORY:
+                self._directories[path] = entry
 
     def put(self, entry: Entry, content: Read) -> None:
         """Add an entry, in place of what is there."""
@@ -171,11 +191,13 @@ class _Target:
         self._trim(entry.path)
         if entry.kind is Kind.OPAQUE:
             os.setxattr(self._directory(entry.path), self._opaque, b"y")
+            self._hiding.add(entry.path)
             return
         parent, _, name = entry.path.rpartition("/")
         place = self._directory(parent)
         if entry.kind is Kind.WHITEOUT:
             self._hide(place, name)
+            self._hiding.add(entry.path)
             return
         if entry.kind is Kind.DIRECTORY:
             self._make_directory(entry, place, name)
@@ -272,6 +294,7 @@ class _Target:
         self._close_all(but=place)
         for known in [known for known in self._directories if known == path or known.startswith(f"{path}/")]:
             del self._directories[known]
+        self._implied = {known for known in self._implied if known != path and not known.startswith(f"{path}/")}
         shutil.rmtree(name, dir_fd=place)
 
     def _trim(self, path: str) -> None:
@@ -295,7 +318,7 @@ class _Target:
         for name in reversed(missing):
             known = f"{known}/{name}" if known else name
             try:
-                descriptor = self._enter(descriptor, name)
+                descriptor = self._enter(descriptor, name, known)
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
@@ -303,7 +326,7 @@ class _Target:
             self._open[known] = descriptor
         return descriptor
 
-    def _enter(self, above: int, name: str) -> int:
+    def _enter(self, above: int, name: str, path: str) -> int:
         """Open a directory, made when there is none, opaque when it was hidden. Raises OSError for a link or a file."""
         try:
             return os.open(name, _O_DIRECTORY, dir_fd=above)
@@ -318,6 +341,7 @@ class _Target:
             descriptor = os.open(name, _O_DIRECTORY, dir_fd=above)
             self._hide(above, name)
         os.fchmod(descriptor, 0o755)
+        self._implied.add(path)
         return descriptor
 
     def _followed(self, path: str, rest: str) -> int:
@@ -358,7 +382,7 @@ def _is_whiteout(status: os.stat_result) -> bool:
 
 def is_hole(content: bytes) -> bool:
     """Whether it is worth a hole in the file: nothing but zeros, and not few of them."""
-    return len(content) >= _HOLE and not content[0] and content.count(0) == len(content)
+    return len(content) >= _HOLE and not content[0] and content == _ZEROS[: len(content)]
 
 
 def write_all(descriptor: int, content: bytes) -> None:

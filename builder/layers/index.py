@@ -59,7 +59,7 @@ class RecipeView:
         for entry in entries:
             if entry.kind is Kind.OPAQUE:
                 self._opaque.add(entry.path)
-                if entry.path not in self._entries:
+                if (own := self._entries.get(entry.path)) is None or own.kind is Kind.WHITEOUT:
                     self._add(Entry(entry.path, Kind.DIRECTORY, IMPLIED))
             elif entry.kind is Kind.WHITEOUT and (own := self._entries.get(entry.path)):
                 # It hides what the layers below have, never what its own layer has, whichever of the two came first.
@@ -196,22 +196,21 @@ class MergedView:
             return self._settle([(n, entry) for n, layer in enumerate(self._layers) if (entry := layer.get(""))]) or Entry(
                 "", Kind.DIRECTORY, 0o755
             )
-        parent = path.rpartition("/")[0]
+        above = self._layers_of(path.rpartition("/")[0])
+        return self._merge(path, ((number, entry) for number in above if (entry := self._layers[number].get(path))))
+
+    def _merge(self, path: str, entries: Iterable[tuple[int, Entry]]) -> Entry | None:
+        """What the entries of one path make, the topmost layer's first; no more of them are taken than have a say."""
         found: list[tuple[int, Entry]] = []
-        speaking: list[int] = []
-        for number in self._layers_of(parent):
-            entry = self._layers[number].get(path)
-            if entry is None:
-                continue
+        for number, entry in entries:
             if entry.kind is not Kind.DIRECTORY:
                 if not found and entry.kind is not Kind.WHITEOUT:
                     return self._located(number, entry)
                 break
             found.append((number, entry))
-            speaking.append(number)
             if self._layers[number].is_opaque(path):
                 break
-        self._speaking[path] = tuple(speaking)
+        self._speaking[path] = tuple(number for number, _ in found)
         return self._settle(found)
 
     def _layers_of(self, directory: str) -> tuple[int, ...]:
@@ -231,11 +230,11 @@ class MergedView:
         return entry
 
     def children(self, path: str) -> Sequence[Entry]:
-        names: dict[str, None] = {}
+        names: dict[str, list[tuple[int, Entry]]] = {}
         for number in self._layers_of(path):
             for entry in self._layers[number].children(path):
-                names.setdefault(entry.path)
-        found = (self.lookup(name) for name in sorted(names))
+                names.setdefault(entry.path, []).append((number, entry))
+        found = (self._merge(name, names[name]) for name in sorted(names))
         return [entry for entry in found if entry is not None]
 
     def identity(self, entry: Entry) -> object:

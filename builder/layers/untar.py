@@ -37,6 +37,7 @@ _AUFS = ".wh..wh."
 _OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 _LARGEST_RECORD = 8 << 20
 _READ_BYTES = 1 << 20
+_ZEROS = bytes(BLOCK)
 
 
 class Stream(Protocol):
@@ -141,7 +142,7 @@ def read(stream: Stream, *, whiteouts: bool = True) -> Iterator[tuple[Entry, Con
         if entry is not None:
             yield entry, content
         content.skip()
-        source.exactly(-stored % BLOCK)
+        source.padding(-stored % BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +320,11 @@ class _Blocks:
             size -= len(content)
         return b"".join(parts)
 
+    def padding(self, size: int) -> None:
+        """What fills a file's last block. umoci's `insert` leaves it out behind the last file, as it does the archive's end."""
+        if size and (part := self.read(size)):
+            self.exactly(size - len(part))
+
     def padded(self, size: int) -> bytes:
         """A header's own content."""
         if size > _LARGEST_RECORD:
@@ -331,7 +337,7 @@ class _Blocks:
         if not first:
             return None
         block = first if len(first) == BLOCK else first + self.exactly(BLOCK - len(first))
-        if block.count(0) == BLOCK:
+        if block == _ZEROS:
             return None
         if (found := fields.number(block[148:156])) != checksum(block) and found != _signed_sum(block):
             raise LayerError("not a tar archive, or a damaged one: the checksum of a header is wrong")

@@ -170,3 +170,15 @@ def test_an_archive_goes_to_standard_output(context, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", Out())
     assert run(["build", "-o", "type=oci,dest=-", "--progress", "quiet", str(context)]) == 0
     assert Out.buffer.getvalue()[:10] == b"oci-layout" or b"oci-layout" in Out.buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("-t", "A B"), "a name has lower-case letters and digits"),
+        (("--build-context", "x=/nowhere"), "it is what --build-context x=/nowhere names"),
+        (("--compression", "gzip:77"), "there are 1 to 9"),
+    ],
+)
+def test_hints_fit_what_was_wrong(cli, context, arguments, hint):
+    assert hint in cli("build", *arguments, context)[2]

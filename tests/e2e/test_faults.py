@@ -32,9 +32,8 @@ FOREVER = "86399.5"
 @pytest.fixture(autouse=True)
 def nothing_is_left(root):
     """No mount and no process of ours stays, and nothing unfinished in the store."""
-    before = Path("/proc/self/mounts").read_text()
     yield
-    assert Path("/proc/self/mounts").read_text() == before
+    assert str(root.parent) not in Path("/proc/self/mounts").read_text()
     assert FOREVER not in processes()
     assert not list((root / "tmp").glob("*"))
 
@@ -113,12 +112,12 @@ DOCKERFILES = {
     ),
     "an archive that reaches out": (
         "FROM scratch\nADD a.tar /\n", {"a_dot_tar": archive(("../../x", tarfile.REGTYPE, ""))}, 1,
-        "{tmp}/context/Dockerfile:2:1: '../../x': the name leaves the archive's root\n"
+        "{tmp}/context/Dockerfile:2:1: {tmp}/context/a.tar: '../../x': the name leaves the archive's root\n"
         "    ADD a.tar /\n    ~~~~~~~~~~~\nhint: the archive is not to be trusted\n",
     ),
     "an archive whose hard link reaches out": (
         "FROM scratch\nADD a.tar /\n", {"a_dot_tar": archive(("a", tarfile.LNKTYPE, "../../etc/passwd"))}, 1,
-        "{tmp}/context/Dockerfile:2:1: '../../etc/passwd': the name leaves the archive's root\n"
+        "{tmp}/context/Dockerfile:2:1: {tmp}/context/a.tar: '../../etc/passwd': the name leaves the archive's root\n"
         "    ADD a.tar /\n    ~~~~~~~~~~~\nhint: the archive is not to be trusted\n",
     ),
 }  # fmt: skip

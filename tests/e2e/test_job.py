@@ -217,3 +217,9 @@ def test_a_folder_of_the_user_s_does_not_become_a_store(pybuild, context, tmp_pa
     done = pybuild("--root", tmp_path / "mine", "images", code=1)
     assert "is no store: it holds file" in done.err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["file"]
+
+
+def test_a_working_directory_belongs_to_the_user(pybuild, ubuntu, context):
+    folder = context("FROM ubuntu\nUSER user\nWORKDIR /p/q\nRUN touch mine\nUSER 7:8\nWORKDIR /n\nUSER root\nWORKDIR /r\nCMD stat -c %u:%g /p /p/q /n /r\n")
+    pybuild("build", "-t", "job", "--build-context", f"ubuntu=oci-layout://{ubuntu}", folder)
+    assert pybuild("run", "job").out == "1000:100\n1000:100\n7:8\n0:0\n"

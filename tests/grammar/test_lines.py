@@ -123,3 +123,10 @@ def test_an_unended_here_document_is_marked():
     assert caught.value.message == "the here-document EOF has no end"
     span = caught.value.span
     assert (span.line, span.column, span.end_column) == (2, 7, 12)
+
+
+def test_only_the_name_alone_ends_a_here_document():
+    text = "RUN <<A\n A\nA \n\tA\nAA\nA\nCMD x"
+    first, second = split_lines(Source("Dockerfile", text)).lines
+    assert first.heredocs[0].content == " A\nA \n\tA\nAA\n"
+    assert second.text == "CMD x"

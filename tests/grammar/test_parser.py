@@ -170,8 +170,8 @@ def test_spans_are_those_of_the_text():
         ("SHELL bash", "SHELL takes the JSON form", 'write SHELL ["/bin/bash", "-c"]'),
         ("SHELL []", "SHELL takes the JSON form", 'write SHELL ["/bin/bash", "-c"]'),
         ("ENV", "ENV with nothing behind it", "write ENV NAME=VALUE ..."),
-        ("ENV A", "ENV: an unfinished instruction", "write ENV NAME=VALUE ..."),
-        ("ENV A=1 B", "ENV: an unfinished instruction", "write ENV NAME=VALUE ..."),
+        ("ENV A", "A without a value", "write A=VALUE"),
+        ("LABEL a=1 b", "b without a value", "write b=VALUE"),
         ("ENV =1", "ENV with an empty name", "write ENV NAME=VALUE"),
         ("ARG =1", "ARG without a name", "write ARG NAME=VALUE"),
         ("EXPOSE", "EXPOSE with nothing behind it", "write EXPOSE PORT[/PROTOCOL] ..."),
@@ -204,3 +204,9 @@ def test_a_file_without_from(text):
     with pytest.raises(DockerfileError, match="there is no FROM") as caught:
         parse(Source("Dockerfile", text))
     assert str(caught.value)
+
+
+def test_a_here_document_whose_name_has_blanks_is_one_source():
+    copied = only('COPY <<"a b" c /d/\nA\na b')
+    assert [doc.name for doc in copied.heredocs] == ["a b"]
+    assert texts(copied.sources) == ["c"]

@@ -21,7 +21,8 @@ WRITERS = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "z
 
 
 def whole(content: bytes, name: str) -> bytes:
-    return b"".join(iter(lambda source=decompressed(io.BytesIO(content), name): source.read(BLOCK), b""))
+    source = decompressed(io.BytesIO(content), name)
+    return b"".join(iter(lambda: source.read(BLOCK), b""))
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -73,7 +74,8 @@ def test_a_stream_that_grows_a_thousandfold_takes_no_more_memory(name):
     try:
         size = sum(len(part) for part in iter(lambda: source.read(BLOCK), b""))
         assert size == 64 * BLOCK
-        assert tracemalloc.get_traced_memory()[1] < 8 * BLOCK
+        # xz has a dictionary of 8 MiB.
+        assert tracemalloc.get_traced_memory()[1] < 16 * BLOCK
     finally:
         tracemalloc.stop()
 

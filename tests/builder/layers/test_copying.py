@@ -228,3 +228,20 @@ def test_any_copy_is_a_layer_or_a_copy_error(source, below, what, to):
         assert not entry.parent or entry.parent in seen, "a parent comes first"
         assert not entry.parent or merged.lookup(entry.parent).kind is Kind.DIRECTORY
         seen.add(entry.path)
+
+
+def test_hard_links_are_kept_out_of_a_layer_that_is_only_a_blob():
+    layer = [directory("d"), file("d/a"), Entry("d/b", Kind.HARDLINK, link="d/a"), file("d/c")]
+    source = MergedView([RecipeView(entry._replace(content=None) for entry in layer)])
+    found = {entry.path: source.identity(entry) for entry in source.children("d")}
+    assert found["d/a"] == found["d/b"] is not None
+    assert found["d/c"] is None
+    draft = copied(
+        CopyRequest(("d", "d/c", "d/c"), "/x/", None, None, keeps_owner=True),
+        source,
+        view(()),
+        hidden_by=lambda path: None,
+        unpack=None,
+    )
+    kinds = {entry.path: entry.kind for entry in draft.entries() if entry.kind is not Kind.DIRECTORY}
+    assert kinds == {"x/a": Kind.FILE, "x/b": Kind.HARDLINK, "x/c": Kind.FILE}

@@ -206,3 +206,64 @@ def test_umoci_unpacks_the_same_tree(store, tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     extract(blob, store, diff_id, str(tmp_path / "tree"))
     assert described(bundle / "rootfs") == described(tmp_path / "tree")
+
+
+def test_hard_links_between_many_directories(tmp_path):
+    """More directories than are kept open: a descriptor that is in use must not be closed for another."""
+    count = 200
+    entries = [directory(f"d{n}") for n in range(count)]
+    entries += [file(f"d{n}/f", str(n).encode()) for n in range(count)]
+    entries += [Entry(f"d{n}/hard", Kind.HARDLINK, link=f"d{(n * 67 + 65) % count}/f") for n in range(count)]
+    materialise(entries, str(tmp_path / "tree"))
+    for n in range(count):
+        assert (tmp_path / f"tree/d{n}/hard").read_text() == str((n * 67 + 65) % count)
+
+
+def test_a_path_with_more_parts_than_python_has_frames(store, tmp_path):
+    path = "/".join(["d"] * 1500)
+    blob, diff_id = packed(store, [file(f"{path}/f", b"deep")])
+    assert RecipeView(index(blob, store, diff_id)).get(f"{path}/f").size == 4
+    try:
+        extract(blob, store, diff_id, str(tmp_path / "tree"))
+    except BuildError as error:
+        assert "Too many open files" in str(error)
+    # Deeper than Python's rmtree, and pytest's with it, can go.
+    subprocess.run(["rm", "-rf", tmp_path / "tree"], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.peers("tar")
+def test_a_sparse_file_beyond_8_gib_of_gnu_tar_is_sparse_again(store, tmp_path):
+    size = (8 << 30) + 12345
+    with open(tmp_path / "f", "wb") as out:
+        out.write(b"begin")
+        out.seek(size - 3)
+        out.write(b"end")
+    raw = subprocess.run(["tar", "-cSf", "-", "--format=pax", "-C", tmp_path, "f"], check=True, capture_output=True).stdout
+    digest = Digest.of(raw)
+    with store.writer() as writer:
+        writer.write(raw)
+        writer.commit(digest)
+    extract(Descriptor(media.OCI_LAYER, digest, len(raw)), store, digest, str(tmp_path / "out"))
+    status = (tmp_path / "out" / "f").stat()
+    assert (status.st_size, status.st_blocks * 512 < 8 << 20) == (size, True)
+    with open(tmp_path / "out" / "f", "rb") as found:
+        assert found.read(5) == b"begin"
+        found.seek(size - 3)
+        assert found.read() == b"end"
+
+
+def test_directories_that_are_only_implied_are_as_below(store, tmp_path):
+    blob, diff_id = packed(store, [file("a/b/f"), file("hidden/x/f"), Entry("hidden", Kind.OPAQUE), file("new/f")])
+    below = view(
+        [directory("a", mode=0o1777, uid=7), directory("a/b", mode=0o700), directory("hidden"), directory("hidden/x", mode=0o711)]
+    )
+    extract(blob, store, diff_id, str(tmp_path / "tree"), below=below.lookup)
+    found = {path: (tmp_path / "tree" / path).stat() for path in ("a", "a/b", "hidden/x", "new")}
+    assert {path: oct(status.st_mode & 0o7777) for path, status in found.items()} == {
+        "a": "0o1777",
+        "a/b": "0o700",
+        "hidden/x": "0o755",
+        "new": "0o755",
+    }
+    assert (found["a"].st_uid, found["a"].st_mtime_ns) == (7, TIME)

@@ -8,12 +8,15 @@ import io
 import os
 import subprocess
 import tarfile
+import threading
 
 import pytest
 
 from pybuild.builder.errors import BuildError, ContextError, PlanError
+from pybuild.builder.layers.changes import changes
 from pybuild.builder.layers.compression import Compression
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, SpoolContent
+from pybuild.builder.layers.index import MergedView
 from pybuild.builder.layers.packing import pack
 
 
@@ -121,3 +124,74 @@ def test_a_full_disk_is_an_error_that_says_so(store, entries, monkeypatch):
 def test_compressions_that_are_none(text):
     with pytest.raises(PlanError):
         Compression.parse(text)
+
+
+@pytest.mark.parametrize("size", [10, 3 << 20])
+def test_a_file_that_grows_is_an_error_and_leaves_nothing(store, tmp_path, size):
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * (size + 1))
+    entry = Entry("f", Kind.FILE, size=size, content=DiskContent(str(path)))
+    with pytest.raises(ContextError, match="changed its size"):
+        pack([entry], store, Compression.parse("gzip"))
+    assert not store.blobs() and not os.listdir(store.root / "tmp")
+
+
+class Broken:
+    """A compression whose compressor fails at one of its blocks."""
+
+    name = "gzip"
+
+    def __init__(self, block: int) -> None:
+        self._left = block
+
+    def compressor(self):
+        return self
+
+    def compress(self, content):
+        self._left -= 1
+        if self._left < 0:
+            raise MemoryError("no more")
+        return b""
+
+    def flush(self):
+        return b""
+
+
+@pytest.mark.parametrize("block", [0, 1, 9])
+def test_a_compressor_that_fails_stops_everything(store, tmp_path, block):
+    path = tmp_path / "f"
+    path.write_bytes(bytes(30 << 20))
+    entry = Entry("f", Kind.FILE, size=30 << 20, content=DiskContent(str(path)))
+    with pytest.raises(MemoryError):
+        pack([entry], store, Broken(block))
+    assert not os.listdir(store.root / "tmp")
+    assert threading.active_count() == 1
+
+
+def test_tee_gets_the_blob_s_bytes(store, entries):
+    got = []
+    packed = pack(entries, store, Compression.parse("gzip"), tee=got.append)
+    assert b"".join(got) == open(store.path(packed.descriptor.digest), "rb").read()
+
+
+@pytest.mark.peers("tar")
+def test_gnu_tar_finds_no_difference(store, tmp_path):
+    """Every kind of entry of a real folder, as GNU tar compares it with the disk."""
+    tree = tmp_path / "tree"
+    (tree / "sub" / ("n" * 200)).mkdir(parents=True)
+    (tree / "sub" / "f").write_bytes(b"x" * 3000)
+    (tree / "sub" / "f").chmod(0o4711)
+    os.link(tree / "sub" / "f", tree / "sub" / "hard")
+    (tree / ("n" * 120)).write_text("long")
+    (tree / "ünï").write_text("u")
+    (tree / "link").symlink_to("sub/" + "t" * 150)
+    os.mkfifo(tree / "pipe")
+    with open(tree / "sparse", "wb") as out:
+        out.seek(5 << 20)
+        out.write(b"end")
+    os.utime(tree / "sub" / "f", ns=(1, 1_500_000_000_987_654_321))
+    found = changes(str(tree), MergedView([]))
+    packed = pack(found, store, Compression.parse("none"))
+    blob = store.path(packed.descriptor.digest)
+    done = subprocess.run(["tar", "--compare", "--file", blob, "-C", tree], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -159,11 +160,10 @@ def test_maps_of_sparse_files_that_cannot_be_are_errors(map_, real, stored):
 
 
 def test_the_parts_of_a_sparse_file_are_put_where_they_belong():
-    ((entry, content),) = ((entry, content.read) for entry, content in read(io.BytesIO(sparse(b"2,3,7,2", 12, 5))))
-    del content
-    assert entry.size == 12
-    for _, stream in read(io.BytesIO(sparse(b"2,3,7,2", 12, 5))):
-        assert b"".join(iter(lambda: stream.read(100), b"")) == b"\0\0xxx\0\0xx\0\0\0"
+    ((entry, content),) = (
+        (entry, b"".join(iter(partial(stream.read, 100), b""))) for entry, stream in read(io.BytesIO(sparse(b"2,3,7,2", 12, 5)))
+    )
+    assert (entry.size, content) == (12, b"\0\0xxx\0\0xx\0\0\0")
 
 
 @given(st.data())
