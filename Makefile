@@ -21,9 +21,12 @@ check: $(VENV)/.ready links
 	@$(BIN)/ruff check .
 	@MYPYPATH=build/links $(BIN)/mypy -p pybuild
 
+# Measured as users have it: an editable install starts slower.
 bench: $(VENV)/.ready
 	@./demo/packages $(PACKAGES)
-	@$(BIN)/python -m benchmarks $(WORKLOADS)
+	@$(PYTHON) -m venv build/bench
+	@build/bench/bin/pip install --quiet --upgrade .
+	@env -u PYTHONDONTWRITEBYTECODE build/bench/bin/python -m benchmarks $(WORKLOADS)
 
 # mypy and editors find the packages through links, as an import finds them through package-dir.
 links:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pybuild.builder.errors import CopyError, PlanError
+from pybuild.registry.values import frozen
 
 _LARGEST_ID = 2**32 - 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """Who a process is: its ids, supplementary groups, home directory, and name when it has one."""
 

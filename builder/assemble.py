@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from pybuild.builder.cached import Result
 from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep
 from pybuild.registry import Descriptor, History, Image, ImageConfig, Manifest, media
+from pybuild.registry.values import replace
 
 _COMMENT = "pybuild"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from pybuild.builder import bases
 from pybuild.builder.assemble import image_config, image_layers, image_manifest
@@ -12,12 +11,13 @@ from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context, check_folder
 from pybuild.builder.errors import BuildError, Interrupted
 from pybuild.builder.events import Finished, Notice, Progress, StepFinished, StepStarted
-from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, SourceStep
+from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, SourceStep
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.builder.planning import Plan, make_plan, read_dockerfile
 from pybuild.builder.request import BuildRequest, BuildResult, Output
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Image, Platform
+from pybuild.registry.values import replace
 
 __all__ = ["BuildRequest", "BuildResult", "Output", "build"]
 
@@ -114,7 +114,6 @@ def _make(
 ) -> Mapping[int, Result]:
     from pybuild.builder.events import OneAtATime
     from pybuild.builder.execute import Executor, Job
-    from pybuild.builder.running import Runner
 
     job = Job(
         graph=plan.graph,
@@ -131,13 +130,19 @@ def _make(
     )
     serial = OneAtATime(progress)
     announce = _announcer(plan.graph, serial)
-    runner = Runner(workspace)
+    runner = None
+    if any(isinstance(step, RunStep) for step in plan.graph.steps):
+        # It brings what only Linux has; a build without RUN does without.
+        from pybuild.builder.running import Runner
+
+        runner = Runner(workspace)
     try:
         executor = Executor(job, workspace, progress=serial, runner=runner, announce=announce)
         _announce_cached(plan.graph, executor.at_work, announce, serial)
         return executor.run()
     finally:
-        runner.close()
+        if runner is not None:
+            runner.close()
 
 
 def _publish(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep
 from pybuild.builder.workspace import Layer, Workspace
+from pybuild.registry.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """What a step came to: its layer, None when it changed no file, and when (RFC 3339)."""
 

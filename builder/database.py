@@ -11,10 +11,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from pybuild.registry import Descriptor, Digest
+from pybuild.registry.values import frozen
 
 _FORMAT = 1
 _SCHEMA = """
@@ -33,7 +33,7 @@ create table if not exists files (
 FileStamp = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepRecord:
     """What a step came to, and when (RFC 3339): a layer, the name of a tree in the workspace, or both; neither when it
     changed no file. A layer of None beside a tree was not packed, because nobody asked for it."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, SourceStep, Step, WorkdirStep
 from pybuild.registry import ImageConfig
 from pybuild.registry.config import run_config_document
+from pybuild.registry.values import field_names
 
 _KINDS: dict[type, str] = {SourceStep: "source", RunStep: "run", CopyStep: "copy", WorkdirStep: "workdir", MetaStep: "meta"}
 _LEFT_OUT = ("name", "span")
@@ -38,7 +37,7 @@ def document(graph: BuildGraph) -> dict[str, object]:
 
 
 def _values(step: Step) -> list[tuple[str, object]]:
-    return [(item.name, getattr(step, item.name)) for item in fields(step) if item.name not in _LEFT_OUT]
+    return [(name, getattr(step, name)) for name in field_names(step) if name not in _LEFT_OUT]
 
 
 def _config(config: ImageConfig) -> dict[str, object]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from pybuild.registry.progress import Transferred
+from pybuild.registry.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepStarted:
     """Work on a step began. `number` of `total` within the build, `name` as the Dockerfile has it."""
 
@@ -23,7 +23,7 @@ class StepStarted:
 CANCELED = "canceled"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepFinished:
     """A step ended; `error` is None when it worked. Cached steps finish without having worked."""
 
@@ -33,7 +33,7 @@ class StepFinished:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepOutput:
     """Bytes that a RUN wrote, in order. `stream` is 1 or 2."""
 
@@ -42,14 +42,14 @@ class StepOutput:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """A warning: the build goes on."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finished:
     """The image is in the store, under these names."""
 
@@ -59,7 +59,7 @@ class Finished:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tick:
     """Time has passed and work goes on: a screen may want to draw its clocks anew."""
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pybuild.builder.cached import Result, cached_result, file_steps
@@ -32,6 +31,7 @@ from pybuild.builder.snapshots import Form, Snapshots, fetched
 from pybuild.builder.workspace import Layer, Workspace
 from pybuild.grammar import Source
 from pybuild.registry import Image
+from pybuild.registry.values import frozen
 
 if TYPE_CHECKING:
     from pybuild.builder.running import Runner
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """One build, as the executor needs it. `cached` has the target's steps that need not be made."""
 
@@ -60,7 +60,7 @@ class Executor:
     """Runs one job over a workspace. `announce` is told of each step whose work begins."""
 
     def __init__(
-        self, job: Job, workspace: Workspace, *, progress: Progress, runner: Runner, announce: Callable[[int], None]
+        self, job: Job, workspace: Workspace, *, progress: Progress, runner: Runner | None, announce: Callable[[int], None]
     ) -> None:
         self._job = job
         self._workspace = workspace
@@ -89,6 +89,7 @@ class Executor:
         """Make and pack what the target needs. Raises BuildError and RegistryError; leaves nothing half-done."""
         with self._archives, self._resources, self._locks:
             if any(isinstance(self._job.graph.steps[number], RunStep) for number in self.making):
+                assert self._runner is not None
                 self._runner.start()
             self._work()
         return self._results
@@ -173,7 +174,8 @@ class Executor:
                         self._locks.release(self._job.keys[number])
         except BaseException as error:
             self._cancelled.set()
-            self._runner.interrupt()
+            if self._runner is not None:
+                self._runner.interrupt()
             pool.shutdown(wait=True, cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted("interrupted", hint="what was finished is kept: the next build goes on from there") from None
@@ -236,6 +238,7 @@ class Executor:
             self._progress.emit(StepOutput(number, stream, content))
 
         tree = self._workspace.new_tree(self._job.keys[number])
+        assert self._runner is not None
         self._runner.run(step, self._snapshots, self._workspace.tree_path(tree), output=output)
         self._trees[number] = tree
         self._snapshots.set(number, Form(tree=self._workspace.tree_path(tree)))

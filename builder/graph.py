@@ -6,15 +6,14 @@ Plain values all through, so that a graph can be stored, printed and compared (`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pybuild.grammar import Span
 from pybuild.registry import ImageConfig
+from pybuild.registry.values import frozen
 
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SourceStep:
     """FROM: the layers of `image`, or none for `scratch`. `digest` pins the manifest once it is known."""
 
@@ -24,7 +23,7 @@ class SourceStep:
     digest: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunStep:
     """RUN: a command in a sandbox over the file system of `parent`.
 
@@ -43,7 +42,7 @@ class RunStep:
     network: str = "default"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CopyStep:
     """COPY and ADD: `sources` out of `origin` to `destination`, an absolute path, with `/` behind it if written so.
 
@@ -63,7 +62,7 @@ class CopyStep:
     created_by: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkdirStep:
     """WORKDIR: the directory `path`, made when the file system of `parent` has none there, as `user`'s; "" is root."""
 
@@ -75,7 +74,7 @@ class WorkdirStep:
     created_by: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MetaStep:
     """An instruction that changes only the config: it never runs, and makes one history entry."""
 
@@ -88,7 +87,7 @@ class MetaStep:
 Step = SourceStep | RunStep | CopyStep | WorkdirStep | MetaStep
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedStage:
     """One stage that the target needs: its last step, and the config that it ends with.
 
@@ -100,7 +99,7 @@ class PlannedStage:
     config: ImageConfig
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuildGraph:
     """All steps, in an order in which they can run, and the stages; the target is the last stage."""
 

@@ -10,13 +10,13 @@ import json
 import posixpath
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 
 from pybuild.builder.graph import CopyStep, MetaStep, Pairs, RunStep, Step, WorkdirStep
 from pybuild.builder.scope import PROXIES, Scope, State
 from pybuild.grammar import DockerfileError, split
 from pybuild.grammar.instructions import Arg, Command, Copy, Instruction, Run, Start, Words
 from pybuild.grammar.instructions import Pairs as PairsInstruction
+from pybuild.registry.values import replace
 
 Handled = tuple[State, Step]
 Handler = Callable[[Scope, State, Instruction], Handled]

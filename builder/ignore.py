@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 
 from pybuild.builder.errors import ContextError
 from pybuild.builder.patterns import translate
+from pybuild.registry.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pattern:
     """One line of the file: `is_exception` for `!`; `text` is cleaned, relative to the context."""
 

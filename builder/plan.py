@@ -6,7 +6,7 @@ Two calls, since the images have to be fetched in between: `needed_images`, then
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from pybuild.builder import handlers
@@ -18,6 +18,7 @@ from pybuild.grammar.instructions import Arg, Copy, Dockerfile, Instruction, Sta
 from pybuild.registry import Digest, ImageConfig, Platform, Reference, RunConfig
 from pybuild.registry.errors import InvalidReference
 from pybuild.registry.reference import same_image
+from pybuild.registry.values import replace
 
 SCRATCH = "scratch"
 

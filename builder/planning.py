@@ -9,7 +9,6 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from pybuild.builder.errors import ContextError
@@ -18,6 +17,7 @@ from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.grammar import Source
 from pybuild.registry import Image, Platform
+from pybuild.registry.values import frozen
 
 if TYPE_CHECKING:
     from pybuild.builder.scope import Options
@@ -26,7 +26,7 @@ _FORMAT = 2
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """The IR, the images that it stands on by their names in the Dockerfile, and the text it comes from."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pybuild.builder.graph import Pairs
 from pybuild.registry import Digest, Platform, Reference
+from pybuild.registry.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Output:
     """Where the result goes beside the store: `type` is a name in `EXPORTERS`, `dest` a path, `-` for standard output."""
 
@@ -17,7 +16,7 @@ class Output:
     attributes: Pairs = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BuildRequest:
     """All that a build depends on beside files.
 
@@ -44,7 +43,7 @@ class BuildRequest:
     jobs: int = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuildResult:
     """A finished build: the image ID (its config's digest), its manifest's digest, its names."""
 

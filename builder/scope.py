@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from pybuild.builder.errors import NotSupported, PlanError
 from pybuild.builder.graph import Pairs
 from pybuild.grammar import DockerfileError, Source, Span, WordError, expand
 from pybuild.grammar.instructions import Word
 from pybuild.registry import Platform, RunConfig
+from pybuild.registry.values import frozen, replace
 
 # Build arguments that need no ARG: they reach RUN, and stay out of history and cache keys.
 PROXIES = frozenset(
@@ -19,7 +19,7 @@ PROXIES = frozenset(
 _FOREIGN = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """What the user asks for, beside the Dockerfile. `folders` are the names of the build contexts that are folders."""
 
@@ -31,7 +31,7 @@ class Options:
     network: str = "default"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """A stage at one of its lines. `last` is the step that it stands on; an argument without a value is None."""
 
@@ -48,10 +48,10 @@ class State:
 
     def configured(self, **changes: object) -> State:
         """The state with other values in its config."""
-        return replace(self, config=replace(self.config, **changes))  # type: ignore[arg-type]
+        return replace(self, config=replace(self.config, **changes))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scope:
     """What all lines of a file share."""
 

@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 from pybuild.builder.cached import file_steps
 from pybuild.builder.graph import BuildGraph, SourceStep
@@ -17,9 +16,10 @@ from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind,
 from pybuild.builder.layers.index import LayerView, MergedView, RecipeView, TreeView, follow
 from pybuild.builder.workspace import Layer, Workspace, adopt_tree, layers_of
 from pybuild.registry import Descriptor, Digest, Image
+from pybuild.registry.values import frozen, replace
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Form:
     """A layer: as entries, as a directory, as a blob. All None: the step changed no file."""
 

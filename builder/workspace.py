@@ -9,16 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from pybuild.builder.database import Database, StepRecord
 from pybuild.registry import Descriptor, Digest, Image, Store
 from pybuild.registry.errors import BlobNotFound, StoreError
+from pybuild.registry.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layer:
     """A layer at rest: its blob, and the digest of its tar."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A place in a source: 1-based line and column of its first character, 1-based `end_line`, and
     `end_column`, the column just behind its last character on that line."""
 
@@ -16,8 +15,7 @@ class Span:
     end_column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A Dockerfile's name, as errors print it, and its text with `\\n` as the only line end."""
 
     name: str

@@ -138,9 +138,9 @@ def pull(
 def tag(source: str, target: str, *, root: str | os.PathLike[str] | None = None) -> None:
     """Give an image another name. Raises ImageNotFound, InvalidReference."""
     store = open_store(root)
-    image = store.find(source)
     name = Reference.parse(target)
-    store.tag(image.descriptor, name)
+    with store.in_use():
+        store.tag(store.find(source).descriptor, name)
 
 
 def images(*, root: str | os.PathLike[str] | None = None) -> tuple[tuple[Image, tuple[Reference, ...]], ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from calendar import timegm
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from pybuild.builder.patterns import translate
 from pybuild.progress.text import size
 from pybuild.registry.config import run_config_document
 from pybuild.registry.reference import Reference
@@ -18,14 +21,58 @@ _UNITS = ((60, "minute"), (60, "hour"), (24, "day"), (7, "week"), (4.35, "month"
 Row = dict[str, object]
 
 
+class Filter(NamedTuple):
+    """Which images are listed: those without or with a name, and those whose name fits one of the patterns."""
+
+    is_dangling: bool | None = None
+    references: tuple[re.Pattern[str], ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> Filter:
+        """Read `dangling=BOOL` and `reference=PATTERN`, as docker's --filter. Raises ValueError."""
+        is_dangling, references = None, []
+        for text in texts:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ValueError(f"{text!r} has no value; write NAME=VALUE")
+            if name == "dangling":
+                if value.lower() not in ("true", "1", "false", "0"):
+                    raise ValueError(f"dangling={value} is neither true nor false")
+                is_dangling = value.lower() in ("true", "1")
+            elif name == "reference":
+                try:
+                    references.append(re.compile(translate(value)))
+                except (ValueError, IndexError):
+                    raise ValueError(f"{value!r} is not a pattern") from None
+            else:
+                raise ValueError(f"no filter {name!r}; there are dangling and reference")
+        return cls(is_dangling, tuple(references))
+
+    def takes(self, reference: Reference | None) -> bool:
+        """Whether a row is shown; None is that of an image without a name."""
+        if self.is_dangling is not None and self.is_dangling != (reference is None):
+            return False
+        if not self.references:
+            return True
+        spelled = (reference.familiar, reference.familiar_repository) if reference else ()
+        return any(pattern.fullmatch(text) for pattern in self.references for text in spelled)
+
+
 def image_rows(
-    found: Sequence[tuple[Image, tuple[Reference, ...]]], *, name: str | None, no_trunc: bool, now: float | None = None
+    found: Sequence[tuple[Image, tuple[Reference, ...]]],
+    *,
+    name: str | None,
+    no_trunc: bool,
+    only: Filter = Filter(),  # noqa: B008 (a frozen value)
+    now: float | None = None,
 ) -> list[Row]:
     """A row for each name of each image."""
     rows: list[Row] = []
     for image, names in found:
         for reference in names or (None,):
             if name is not None and (reference is None or not _is_asked_for(reference, name)):
+                continue
+            if not only.takes(reference):
                 continue
             created = image.config.created or ""
             total = _size(image)

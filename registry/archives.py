@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from pybuild.registry import layout, media
@@ -25,6 +25,7 @@ from pybuild.registry.model import Descriptor, Index, Manifest
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Image, Store
+from pybuild.registry.values import replace
 
 if TYPE_CHECKING:
     import tarfile

@@ -5,18 +5,17 @@ Source: image-spec, config.md; the fields that only Docker has (Healthcheck, She
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from pybuild.registry.digest import Digest
 from pybuild.registry.document import Fields, dump, load
 from pybuild.registry.errors import InvalidDocument
 from pybuild.registry.model import platform_document
 from pybuild.registry.platform import Platform
+from pybuild.registry.values import frozen
 
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Healthcheck:
     """How a container is asked whether it is well; times in nanoseconds, 0 is the runtime's default."""
 
@@ -28,7 +27,7 @@ class Healthcheck:
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class History:
     """One instruction that made the image; `empty_layer` when it changed no file."""
 
@@ -39,7 +38,7 @@ class History:
     empty_layer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunConfig:
     """The `config` object: the defaults of a container. None and () are different for commands."""
 
@@ -63,12 +62,12 @@ class RunConfig:
         return dict(name.partition("=")[::2] for name in self.env)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageConfig:
     """A whole image config. Times are RFC 3339 text, as the spec has them."""
 
     platform: Platform
-    config: RunConfig = field(default_factory=RunConfig)
+    config: RunConfig = RunConfig()
     diff_ids: tuple[Digest, ...] = ()
     history: tuple[History, ...] = ()
     created: str | None = None

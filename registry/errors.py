@@ -1,22 +1,22 @@
 """Everything that can go wrong with an image at rest or in transit.
 
-    RegistryError
-    ├── InvalidDigest            text that is no digest
-    ├── InvalidReference         text that is no image name
-    ├── InvalidDocument          a manifest, index, config or archive that breaks its specification
-    │   └── UnsupportedMediaType a document of a kind that pybuild does not read
-    ├── PlatformNotFound         an index without an image for the wanted platform
-    ├── StoreError               the local store
-    │   ├── BlobNotFound
-    │   ├── ImageNotFound
-    │   └── AmbiguousName        an abbreviated image ID that fits several images
-    ├── DigestMismatch           bytes that are not what their digest or size says
-    └── TransferError            a registry, carries its URL
-        ├── Unreachable          no answer: refused, timed out, TLS
-        │   └── BrokenOff        an answer that ended in the middle
-        ├── AuthenticationFailed 401 or 403
-        ├── NotInRegistry        404
-        └── UnexpectedAnswer     any other status, or an answer that makes no sense
+RegistryError
+├── InvalidDigest            text that is no digest
+├── InvalidReference         text that is no image name
+├── InvalidDocument          a manifest, index, config or archive that breaks its specification
+│   └── UnsupportedMediaType a document of a kind that pybuild does not read
+├── PlatformNotFound         an index without an image for the wanted platform
+├── StoreError               the local store
+│   ├── BlobNotFound
+│   ├── ImageNotFound
+│   └── AmbiguousName        an abbreviated image ID that fits several images
+├── DigestMismatch           bytes that are not what their digest or size says
+└── TransferError            a registry, carries its URL
+    ├── Unreachable          no answer: refused, timed out, TLS
+    │   └── BrokenOff        an answer that ended in the middle
+    ├── AuthenticationFailed 401 or 403
+    ├── NotInRegistry        404
+    └── UnexpectedAnswer     any other status, or an answer that makes no sense
 """
 
 from __future__ import annotations

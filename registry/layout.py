@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from pybuild.registry import media
@@ -20,6 +19,7 @@ from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_ind
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Image, Store
+from pybuild.registry.values import replace
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 # The whole name; REF_NAME holds the tag alone, as BuildKit, docker and skopeo write it.

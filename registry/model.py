@@ -6,18 +6,17 @@ image-index.md; distribution, manifest v2 schema 2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pybuild.registry import media
 from pybuild.registry.digest import Digest
 from pybuild.registry.document import Fields, dump, load
 from pybuild.registry.errors import InvalidDocument, PlatformNotFound, UnsupportedMediaType
 from pybuild.registry.platform import Platform
+from pybuild.registry.values import frozen
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Descriptor:
     """A pointer to a blob: what it is, its digest, its size in bytes."""
 
@@ -58,7 +57,7 @@ class Descriptor:
         return document
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manifest:
     """One image for one platform: a config and its layers, lowest first."""
 
@@ -107,7 +106,7 @@ class Manifest:
         return (self.config, *self.layers)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Index:
     """Several manifests: one image for many platforms, or the tags of a layout."""
 

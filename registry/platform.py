@@ -6,7 +6,8 @@ Source: image-spec, image-index.md, and the GOOS and GOARCH names of Go.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from pybuild.registry.values import frozen
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", None),
@@ -23,7 +24,7 @@ _ARCHITECTURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Platform:
     """What a program in the image runs on."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from pybuild.registry.values import frozen
 
 Action = Literal["pull", "push", "mounted", "exists"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transferred:
     """How far one blob is: `done` of `total` bytes. `name` is its digest, the first 12 digits.
 

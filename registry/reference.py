@@ -8,10 +8,10 @@ A name without a registry is Docker Hub's, and Hub's own images live under `libr
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
 from pybuild.registry.digest import Digest
 from pybuild.registry.errors import InvalidDigest, InvalidReference
+from pybuild.registry.values import frozen, replace
 
 HUB = "docker.io"
 _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -22,7 +22,7 @@ _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?
 _LONGEST_NAME = 255
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reference:
     """A fully spelled name. At least one of `tag` and `digest` is set."""
 

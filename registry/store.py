@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -25,6 +24,7 @@ from pybuild.registry.errors import AmbiguousName, BlobNotFound, DigestMismatch,
 from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_index
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
+from pybuild.registry.values import frozen, replace
 
 # What a store has in it, whoever made it.
 _OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "origins.json"} | {
@@ -34,7 +34,7 @@ _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Image:
     """An image in the store: what index.json points at, and the manifest and config behind it."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from pybuild.registry import media, parallel
@@ -23,6 +23,7 @@ from pybuild.registry.reference import Reference
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import Patience
 from pybuild.registry.store import Image, Store
+from pybuild.registry.values import replace
 
 _LARGEST_CONFIG = 16 << 20
 
@@ -115,9 +116,7 @@ def push(
     return descriptor
 
 
-def push_blob(
-    store: Store, repository: Repository, blob: Descriptor, *, listener: Listener, stop: Stop
-) -> None:
+def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listener: Listener, stop: Stop) -> None:
     """Make sure that a repository has a blob: there already, mounted from another repository, or sent.
 
     Raises TransferError, DigestMismatch, and Stopped when `stop` is set by another thread.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -28,6 +29,10 @@ from real.registries import Registry, running_registry  # noqa: E402
 
 from pybuild.builder.workspace import Workspace  # noqa: E402
 from pybuild.registry import Store  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a script: what tests start would ignore Ctrl-C too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PEERS = ("docker-registry", "skopeo", "umoci", "runc", "podman", "dockerd")
 

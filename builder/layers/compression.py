@@ -7,10 +7,10 @@ layer always gives the same bytes. zstd runs with threads, whose number does not
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, Protocol, cast
 
 from pybuild.builder.errors import LayerError, PlanError
+from pybuild.registry.values import frozen
 
 BLOCK = 1 << 20
 _THREADS = 2
@@ -76,7 +76,7 @@ def _zstd(level: int) -> Compressor:
     return cast(Compressor, zstandard.ZstdCompressor(level=level, threads=_THREADS, write_checksum=True).compressobj())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Codec:
     levels: range
     default: int
@@ -90,7 +90,7 @@ COMPRESSIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compression:
     """A codec and its level."""
 

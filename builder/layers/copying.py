@@ -6,17 +6,17 @@ The rules are those of BuildKit's file operations: see docs/design.md, "COPY". P
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from pybuild.builder.errors import CopyError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import Tree, follow, walk
 from pybuild.builder.patterns import is_pattern, translate
+from pybuild.registry.values import frozen
 
 Unpack = Callable[[Entry], Iterable[Entry] | None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CopyRequest:
     """A COPY with all names looked up. `owner` is (uid, gid), `mode` an octal --chmod; None where not asked for.
 
@@ -209,12 +209,12 @@ def copied(
     return draft
 
 
-@dataclass(slots=True)
 class _Copier:
-    request: CopyRequest
-    source: Tree
-    draft: Draft
-    unpack: Unpack | None
+    def __init__(self, request: CopyRequest, source: Tree, draft: Draft, unpack: Unpack | None) -> None:
+        self.request = request
+        self.source = source
+        self.draft = draft
+        self.unpack = unpack
 
     def copy(self, match: str, into: bool) -> None:
         place, found = _meant(self.source, match)

@@ -6,8 +6,9 @@ A NamedTuple rather than a dataclass: a layer has tens of thousands of them, and
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from pybuild.registry.values import frozen
 
 
 class Kind(enum.IntEnum):
@@ -27,21 +28,21 @@ class Kind(enum.IntEnum):
     OPAQUE = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiskContent:
     """The bytes of a file on disk. They are read when the layer is packed; another size then is an error."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BytesContent:
     """Bytes that are in memory already."""
 
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SpoolContent:
     """A part of an open file, `offset` bytes into it: content copied out of another layer's tar."""
 
@@ -49,7 +50,7 @@ class SpoolContent:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LayerContent:
     """The bytes of `path` in a layer that is only a blob yet; `layer` counts from the top of the stack.
 

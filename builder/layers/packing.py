@@ -11,7 +11,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import BinaryIO, Protocol
@@ -22,6 +21,7 @@ from pybuild.builder.layers.entry import BytesContent, Content, DiskContent, Ent
 from pybuild.builder.layers.tar import BLOCK as TAR_BLOCK
 from pybuild.builder.layers.tar import END, header
 from pybuild.registry import Descriptor, Digest, Store, media
+from pybuild.registry.values import frozen
 
 _POOL = 6
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -30,7 +30,7 @@ _BEYOND = bytearray(1)
 Tee = Callable[[bytes], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packed:
     """A layer's blob, and the digest of its tar."""
 

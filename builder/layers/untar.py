@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from pybuild.builder.errors import LayerError
 from pybuild.builder.layers import fields
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.tar import BLOCK, DEVICE_KINDS, OPAQUE, SECOND, WHITEOUT, XATTR, checksum
+from pybuild.registry.values import frozen
 
 _KINDS = {
     b"0": Kind.FILE,
@@ -47,7 +47,7 @@ class Stream(Protocol):
         """Up to `size` bytes; empty at the end."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """A part of a sparse file: `size` bytes at `offset` are in the archive, all others are zeros."""
 
@@ -145,7 +145,7 @@ def read(stream: Stream, *, whiteouts: bool = True) -> Iterator[tuple[Entry, Con
         source.padding(-stored % BLOCK)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Sparse:
     """The parts of a sparse file, its real size, and how many bytes of the stored content the map took."""
 

@@ -13,7 +13,6 @@ _RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 def guarded(action: Callable[[], object]) -> int:
     """Call `action`; its exit code, with errors told on standard error."""
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         result = action()
         sys.stdout.flush()
@@ -30,8 +29,22 @@ def guarded(action: Callable[[], object]) -> int:
         return _known(error) if code is None else code
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def interrupt_once() -> None:
+    """Make the first SIGINT or SIGTERM a KeyboardInterrupt. Later ones do nothing: they would disturb the cleaning up.
+
+    A signal that whoever started us has set to be ignored stays so, as for a job in the background.
+    """
+    is_interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal is_interrupted
+        if not is_interrupted:
+            is_interrupted = True
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def _of_click(error: Exception) -> int | None:

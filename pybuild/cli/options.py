@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pybuild.builder.request import Output
 from pybuild.progress import MODES, open_progress
+from pybuild.registry.values import frozen
 
 _OUTPUTS = ("oci", "docker", "tar", "local", "registry", "image")
 
@@ -16,7 +16,7 @@ Values = tuple[str, ...]
 Convert = Callable[[Values], object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Option:
     """One option: its spellings, the parameter that it sets, and how what is given for it is read.
 

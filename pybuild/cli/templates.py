@@ -1,7 +1,7 @@
 """`--format`: the part of Go's text/template that docker's users write, and tables of rows.
 
-Fields and pipes, `if`, `range`, `with`, variables of `range`, and the functions json, join, index, len, upper, lower, title,
-split, println, print, printf-less comparison (eq, ne) and `not`. Pure but for printing.
+Fields and pipes, `if`, `else if`, `range`, `with`, variables of `range`, and the functions of the table at the end. Other
+variables, calls of methods and Go's other functions are refused. Pure but for printing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import click
 _ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
 _TOKEN = re.compile(r'\s*("(?:\\.|[^"\\])*"|`[^`]*`|:=|[|(),]|\$?[\w.]+|\$)')
 _BLOCKS = ("if", "range", "with")
+_VERB = re.compile(r"%(-?)(\d*)(.?)", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -43,7 +44,8 @@ class Template:
 
 def _parse(text: str) -> list[_Node]:
     root = _Node("root")
-    stack: list[tuple[_Node, list[_Node]]] = [(root, root.body)]
+    # Open blocks: the node, the body that is being filled, and whether it is an `else if`, which ends with the block around it.
+    stack: list[tuple[_Node, list[_Node], bool]] = [(root, root.body, False)]
     position = 0
     trim = False
     for match in _ACTION.finditer(text):
@@ -56,13 +58,14 @@ def _parse(text: str) -> list[_Node]:
         if word in _BLOCKS:
             node = _Node(word, action[len(word) :].strip())
             stack[-1][1].append(node)
-            stack.append((node, node.body))
+            stack.append((node, node.body, False))
         elif word in ("else", "end") and len(stack) == 1:
             raise click.UsageError(f"--format: {{{{{word}}}}} without an if or a range")
         elif word == "else":
-            stack[-1] = (stack[-1][0], stack[-1][0].other)
+            _otherwise(stack, action[len(word) :].strip())
         elif word == "end":
-            stack.pop()
+            while stack.pop()[2]:
+                pass
         elif not action.startswith("/*"):
             stack[-1][1].append(_Node("value", action))
     if len(stack) > 1:
@@ -72,6 +75,22 @@ def _parse(text: str) -> list[_Node]:
         raise click.UsageError("--format: {{ without }}")
     root.body.append(_Node("text", rest.lstrip() if trim else rest))
     return root.body
+
+
+def _otherwise(stack: list[tuple[_Node, list[_Node], bool]], condition: str) -> None:
+    """Go on with the other body of the block at work; with a condition, inside a block of its own."""
+    node, body, is_chained = stack[-1]
+    if body is node.other:
+        raise click.UsageError("--format: {{else}} behind {{else}}")
+    stack[-1] = (node, node.other, is_chained)
+    if not condition:
+        return
+    word, _, expression = condition.partition(" ")
+    if word not in ("if", "with") or node.kind == "range":
+        raise click.UsageError(f"--format: cannot read {'else ' + condition!r}")
+    chained = _Node(word, expression.strip())
+    node.other.append(chained)
+    stack.append((chained, chained.body, True))
 
 
 def _render(nodes: Sequence[_Node], dot: object, names: Mapping[str, object]) -> str:
@@ -149,7 +168,10 @@ def _pipeline(tokens: list[str], dot: object, names: Mapping[str, object]) -> tu
 
 def _operand(token: str, dot: object, names: Mapping[str, object]) -> object:
     if token[0] == '"':
-        return json.loads(token)
+        try:
+            return json.loads(token)
+        except ValueError:
+            raise click.UsageError(f"--format: cannot read {token}") from None
     if token[0] == "`":
         return token[1:-1]
     if token.lstrip("-").isdigit():
@@ -207,7 +229,29 @@ def _index(value: object, *keys: object) -> object:
     return value
 
 
+def _printf(pattern: str, *values: object) -> str:
+    waiting = list(values)
+
+    def filled(match: re.Match[str]) -> str:
+        side, width, verb = match.groups()
+        if verb == "%":
+            return "%"
+        if verb not in ("s", "v", "d", "q") or not waiting:
+            raise TypeError
+        value = waiting.pop(0)
+        if verb == "d" and not isinstance(value, int):
+            raise TypeError
+        text = json.dumps(value, ensure_ascii=False) if verb == "q" else _shown(value)
+        return text.ljust(int(width or 0)) if side else text.rjust(int(width or 0))
+
+    text = _VERB.sub(filled, pattern)
+    if waiting:
+        raise TypeError
+    return text
+
+
 _FUNCTIONS: dict[str, Callable[..., object]] = {
+    "and": lambda *values: next((value for value in values if not value), values[-1]),
     "eq": lambda first, *others: first in others,
     "index": _index,
     "join": lambda values, separator: separator.join(str(value) for value in values or ()),
@@ -216,7 +260,9 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "lower": lambda value: value.lower(),
     "ne": lambda first, second: first != second,
     "not": lambda value: not value,
+    "or": lambda *values: next((value for value in values if value), values[-1]),
     "print": lambda *values: "".join(_shown(value) for value in values),
+    "printf": _printf,
     "println": lambda *values: " ".join(_shown(value) for value in values) + "\n",
     "split": lambda value, separator: value.split(separator),
     "title": lambda value: value.title(),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TextIO
 
 from pybuild.builder.events import Event, Tick
+from pybuild.registry.values import field_names
 
 
 class JsonLines:
@@ -21,7 +21,8 @@ class JsonLines:
             return
         fields = {
             name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-            for name, value in asdict(event).items()
+            for name in field_names(event)
+            for value in (getattr(event, name),)
         }
         self._stream.write(json.dumps({"event": type(event).__name__, **fields}) + "\n")
         self._stream.flush()

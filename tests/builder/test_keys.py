@@ -1,11 +1,10 @@
 """The format of cache keys is a promise to every store there is: a change has to be meant."""
 
-from dataclasses import replace
-
 from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, PlannedStage, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.grammar import Span
 from pybuild.registry import ImageConfig, Platform
+from pybuild.registry.values import replace
 
 SPAN = Span(1, 1, 1, 2)
 SOURCE = SourceStep("FROM scratch", SPAN, "scratch", None)

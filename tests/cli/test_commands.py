@@ -9,8 +9,10 @@ import sys
 import pytest
 
 import pybuild as api
+from pybuild.api import open_store
 from pybuild.cli import run
 from pybuild.cli.commands import COMMANDS
+from pybuild.registry import Index, Reference
 
 
 @pytest.fixture
@@ -87,6 +89,51 @@ def test_rmi_keeps_what_another_image_needs(cli, context):
     assert cli("save", "-o", context / "b.tar", "b")[0] == 0
 
 
+def test_rmi_by_digest_is_about_the_image_and_not_one_of_its_names(cli, context):
+    cli("build", "-q", "-t", "a:1", "-t", "a:2", context)
+    digest = cli("inspect", "-f", "{{.Descriptor.digest}}", "a:1")[1].strip()
+    code, out, err = cli("rmi", f"a@{digest}")
+    assert (code, out) == (1, "") and "has 2 names: a:1, a:2" in err
+    out = cli("rmi", "--force", f"a@{digest}")[1].splitlines()
+    assert out[:2] == ["Untagged: a:1", "Untagged: a:2"] and f"Deleted: {digest}" in out
+    assert cli("images", "-q")[1] == ""
+
+
+def test_rmi_keeps_a_manifest_that_is_part_of_an_index(cli, context, tmp_path):
+    cli("build", "-q", "-t", "a", context)
+    store = open_store(None)
+    index = Index.build((store.find("a").descriptor,))
+    store.tag(store.add(index.raw, index.media_type), Reference.parse("many"))
+    cli("build", "-q", "-t", "b", "--label", "x=y", context)
+    assert "Deleted" not in cli("rmi", "a")[1]
+    assert cli("save", "-o", tmp_path / "many.tar", "many")[0] == 0
+
+
+def test_rmi_beside_a_build_deletes_no_blob(cli, context):
+    cli("build", "-q", "-t", "a", context)
+    store = open_store(None)
+    blobs = store.blobs()
+    with store.in_use():
+        assert cli("rmi", "a")[:2] == (0, "Untagged: a:latest\n")
+    assert store.blobs() == blobs
+
+
+def test_images_by_filter(cli, context):
+    cli("build", "-q", "-t", "a:1", "-t", "127.0.0.1:1/x/b:2", context)
+    cli("build", "-q", "-t", "a:1", "--label", "x=y", context)
+    show = ("images", "--format", "{{.Repository}}:{{.Tag}}")
+    assert cli(*show, "-f", "dangling=true")[1] == ""
+    assert cli(*show, "--filter", "reference=a")[1] == "a:1\n"
+    assert cli(*show, "-f", "reference=*:1")[1] == "a:1\n"
+    assert cli(*show, "-f", "reference=*/*/b")[1] == "127.0.0.1:1/x/b:2\n"
+    assert cli(*show, "-f", "reference=*/b")[1] == ""
+    assert sorted(cli(*show, "-f", "reference=a", "-f", "reference=*/x/*:2")[1].splitlines()) == ["127.0.0.1:1/x/b:2", "a:1"]
+    cli("build", "-q", "-t", "127.0.0.1:1/x/b:2", "--label", "x=z", context)
+    assert cli(*show, "-f", "dangling=true")[1] == "<none>:<none>\n"
+    assert "<none>" not in cli(*show, "-f", "dangling=false")[1]
+    assert cli(*show, "-f", "dangling=true", "-f", "reference=a")[1] == ""
+
+
 def test_save_and_load(cli, context, tmp_path, monkeypatch):
     identity = cli("build", "-q", "-t", "a:1", context)[1].strip()
     assert cli("save", "-o", tmp_path / "a.tar", "a:1")[0] == 0
@@ -127,6 +174,10 @@ ERRORS = [
     (("load", "-i", "/nowhere"), 1, "/nowhere: No such file or directory"),
     (("load", "-i", "{context}/a"), 1, ""),
     (("images", "--format", "{{{{.Nope}}}}"), 0, ""),
+    (("images", "-f", "colour=red"), 2, "no filter 'colour'; there are dangling and reference"),
+    (("images", "-f", "dangling"), 2, "'dangling' has no value; write NAME=VALUE"),
+    (("images", "-f", "dangling=perhaps"), 2, "neither true nor false"),
+    (("images", "-f", "reference=[a"), 2, "'[a' is not a pattern"),
     (("run", "nothing"), 1, "no such image"),
     (("--root", "/dev/null/x", "images"), 1, "cannot make a store"),
 ]

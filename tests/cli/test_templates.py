@@ -43,6 +43,14 @@ VALUE = {
         ("{{range .Tags}}{{$.Size}}{{end}}", "1212"),
         ("plain", "plain"),
         ("{{json (index .Tags 0)}}", '"a:1"'),
+        ("{{if .Config.Cmd}}1{{else if .Config.Labels}}2{{else}}3{{end}}!", "2!"),
+        ("{{if .Config.Cmd}}1{{else if .None}}2{{else}}3{{end}}!", "3!"),
+        ("{{if .Id}}1{{else if .Id}}2{{else}}3{{end}}!", "1!"),
+        ("{{with .None}}1{{else with .Config}}{{len .Env}}{{end}}!", "2!"),
+        ('{{range .Tags}}{{if eq . "a:1"}}A{{else if eq . "b:2"}}B{{end}}{{end}}', "AB"),
+        ('{{or .None .Config.Cmd "x"}} {{and .Id .Size}}', "x 12"),
+        ('{{printf "%s is %d%%" .Id .Size}} {{printf "%-6v|%q" .Size .Id}}', 'sha256:abc is 12% 12    |"sha256:abc"'),
+        ("{{$.Id}}{{/* said nowhere */}}", "sha256:abc"),
     ],
 )
 def test_renders_as_go_does(template, expected):
@@ -61,6 +69,10 @@ def test_renders_as_go_does(template, expected):
         ("{{jsn .Id}}", "did you mean 'json'?"),
         ("{{join .Tags}}", "wrong number"),
         ("{{.Id )}}", "cannot read"),
+        ("{{if .Id}}a{{else}}b{{else}}c{{end}}", "{{else}} behind {{else}}"),
+        ("{{range .Tags}}a{{else range .Tags}}b{{end}}", "cannot read"),
+        ('{{"\\x"}}', "cannot read"),
+        ('{{printf "%s"}}', "wrong number"),
     ],
 )
 def test_a_wrong_template_says_what_is_wrong(template, message):
