@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.root, pytest.mark.peers("umoci")]
 @pytest.fixture
 def image(pybuild, ubuntu, context):
     """An image with a shell."""
-    folder = context("FROM ubuntu\nENV GREETING=hello\nWORKDIR /work\nRUN adduser -D someone 2>/dev/null; echo file > f\n")
+    folder = context("FROM ubuntu\nENV GREETING=hello\nWORKDIR /place\nRUN adduser -D someone 2>/dev/null; echo file > f\n")
     pybuild("build", "-t", "shell", "--build-context", f"ubuntu=oci-layout://{ubuntu}", folder)
     return "shell"
 
@@ -47,7 +47,7 @@ def test_environment_directory_and_host_name(pybuild, image):
         "-c",
         "echo $GREETING $OWN $HOME; pwd; hostname",
     )
-    assert done.out == "hi 1 /root\n/work\nbox\n"
+    assert done.out == "hi 1 /root\n/place\nbox\n"
     assert pybuild("run", "-w", "/new/folder", image, "pwd").out == "/new/folder\n"
 
 
@@ -57,8 +57,8 @@ def test_users(pybuild, image):
 
 
 def test_what_it_writes_is_gone_the_next_time(pybuild, image):
-    pybuild("run", image, "sh", "-c", "echo x > /work/f; touch /new")
-    assert pybuild("run", image, "sh", "-c", "cat /work/f; ls / | grep -c new", code=1).out == "file\n0\n"
+    pybuild("run", image, "sh", "-c", "echo x > /place/f; touch /new")
+    assert pybuild("run", image, "sh", "-c", "cat /place/f; ls / | grep -c new", code=1).out == "file\n0\n"
 
 
 def test_networks(pybuild, image):
