@@ -41,7 +41,8 @@ def resolve_user(text: str, passwd: bytes | None, group: bytes | None) -> Accoun
         gid = _group(group_text, group)
     elif name:
         groups = tuple(_id(fields[2]) for fields in _lines(group, 4) if name in fields[3].split(","))
-    home = entry[5] if entry and entry[5] else ("/root" if uid == 0 and not entry else "/")
+    # Without an entry it is /, for root too: so runc has it, and docker with it.
+    home = entry[5] if entry and entry[5] else "/"
     return Account(uid, gid, groups, home, name)
 
 

@@ -122,7 +122,9 @@ class Snapshots:
         from pybuild.builder.layers.stored import FileIndexes
 
         database, store = self._workspace.database, self._workspace.store
-        indexes = FileIndexes(database.connection)
+        # It makes its tables, and two threads of ours have one connection.
+        with database.mutex:
+            indexes = FileIndexes(database.connection)
         if not indexes.has(layer.diff_id):
             from pybuild.builder.layers.extraction import index
 

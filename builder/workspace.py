@@ -58,7 +58,9 @@ class Workspace:
 
         store = Store.open(root)
         try:
-            return cls(store, Database(root / "pybuild.db"))
+            # Of several processes that open a new store at once, SQLite lets one set the journal's mode and refuses the others.
+            with store.lock("database", exclusive=True):
+                return cls(store, Database(root / "pybuild.db"))
         except sqlite3.OperationalError as error:
             raise StoreError(f"{root}/pybuild.db: {error}", hint="is the disk full, or the folder not yours?") from error
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -20,6 +21,8 @@ from pybuild.builder.workspace import Workspace
 from pybuild.registry import RunConfig
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+_FORCED_AFTER = 3
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -69,14 +72,15 @@ def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int
         config.user if container.user is None else container.user, _read(view, "etc/passwd"), _read(view, "etc/group")
     )
     hostname = container.hostname or image.id.short
-    environment = {"PATH": _PATH, "HOSTNAME": hostname, "HOME": account.home} | config.environment | dict(container.env)
+    environment = {"PATH": _PATH, "HOSTNAME": hostname, "HOME": account.home}
+    if os.isatty(0):
+        environment["TERM"] = "xterm"
+    environment |= config.environment | dict(container.env)
     cwd = container.workdir or config.working_dir or "/"
     with workspace.scratch() as scratch:
         overlay = make_overlay(scratch, trees)
         provide_files(scratch, hostname, container.network)
         mounts, missing = sandbox_mounts(view.lookup, scratch)
-        if view.lookup(follow(view.lookup, cwd)) is None:
-            os.makedirs(f"{overlay.upper}/{follow(view.lookup, cwd)}", 0o755, exist_ok=True)
         command = Command(
             argv=argv,
             env=tuple(environment.items()),
@@ -88,7 +92,7 @@ def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int
             mounts=mounts,
             missing=missing,
         )
-        with _passing_on(server.signal):
+        with _passing_on(server):
             return server.run(command, output=None)
 
 
@@ -101,11 +105,23 @@ def _read(view: MergedView, path: str) -> bytes | None:
 
 
 @contextmanager
-def _passing_on(send: Callable[[int], None]) -> Iterator[None]:
-    """Send the signals that we get to the container, as long as it runs."""
+def _passing_on(server: SpawnServer) -> Iterator[None]:
+    """Send the signals that we get to the container, as long as it runs; only the main thread gets any.
+
+    The kernel gives pid 1 no signal that it has no handler for: as with docker, the third that should end it does.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    count = 0
 
     def handle(number: int, frame: FrameType | None) -> None:
-        send(number)
+        nonlocal count
+        count += number in _ENDING
+        if count == _FORCED_AFTER:
+            server.interrupt()
+        else:
+            server.signal(number)
 
     before = {number: signal.signal(number, handle) for number in _PASSED_ON}
     try:

@@ -1,1 +1,1 @@
-"""A command in namespaces of its own over an overlay of layers. `server` forks it, `setup` is what runs in the fork."""
+"""A command in namespaces of its own over an overlay of layers. `server` is asked, `spawning` forks, `setup` runs in the fork."""

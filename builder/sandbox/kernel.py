@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
@@ -42,6 +41,11 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def enter_namespace(descriptor: int, kind: int) -> None:
+    """setns(2): go into a namespace of this kind (CLONE_NEW...)."""
+    _check(_libc.setns(descriptor, kind), "setns")
+
+
 def mount(source: str | None, target: str, kind: str | None, flags: int = 0, data: str | None = None) -> None:
     """mount(2)."""
     _check(
@@ -57,9 +61,9 @@ def unmount(target: str) -> None:
 
 def pivot_root(new: str, old: str) -> None:
     """pivot_root(2)."""
-    number = _SYS_PIVOT_ROOT.get(platform.machine())
+    number = _SYS_PIVOT_ROOT.get(os.uname().machine)
     if number is None:
-        raise OSError(38, f"pivot_root is not known for {platform.machine()}")
+        raise OSError(38, f"pivot_root is not known for {os.uname().machine}")
     _check(_libc.syscall(ctypes.c_long(number), _text(new), _text(old)), "pivot_root")
 
 

@@ -1,36 +1,38 @@
 """What happens in the fork before the command is there: mounts, the new root, privileges given up. Runs as pid 1.
 
 Everything that comes from the image is looked at only after the root has been changed, or by names that were settled
-before; the command itself starts last.
+before; the command itself starts last. Nothing here may import where it is used: that module would be the image's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
+import socket
 import stat
+import struct
+from collections.abc import Iterable
 
+from pybuild.builder.accounts import Account
 from pybuild.builder.sandbox import kernel
-from pybuild.builder.sandbox.spec import CAPABILITIES, DEVICES, LINKS, MASKED, READ_ONLY, Command, Overlay
+from pybuild.builder.sandbox.spec import CAPABILITIES, DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Overlay
 
-NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+_NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 _LAST_CAPABILITY = 63
 _PAGE = 4000
+_SIOCSIFFLAGS = 0x8914
 _OVERLAY_OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
-
-
-def unshare_namespaces(network: str) -> None:
-    """Leave the host's namespaces; children are then in a new pid namespace."""
-    kernel.unshare(NAMESPACES | (kernel.CLONE_NEWNET if network == "none" else 0))
-    # A kernel without cgroups has nothing to hide.
-    with contextlib.suppress(OSError):
-        kernel.unshare(kernel.CLONE_NEWCGROUP)
 
 
 def enter(command: Command) -> None:
     """Make the sandbox and go into it. Raises OSError, saying what could not be done."""
     os.umask(0o022)
+    kernel.unshare(_NAMESPACES | (kernel.CLONE_NEWNET if command.network == "none" else 0))
+    # A kernel without cgroups has nothing to hide.
+    with contextlib.suppress(OSError):
+        kernel.unshare(kernel.CLONE_NEWCGROUP)
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     _mount_root(command.rootfs)
     root = command.rootfs.mountpoint
@@ -115,7 +117,7 @@ def _protect(root: str) -> None:
         place = f"{root}/{path}"
         if os.path.lexists(place):
             kernel.mount(place, place, None, kernel.MS_BIND | kernel.MS_REC)
-            kernel.mount(None, place, None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
+            kernel.mount(None, place, None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | NO)
     for path in MASKED:
         place = f"{root}/{path}"
         if os.path.isdir(place):
@@ -125,40 +127,50 @@ def _protect(root: str) -> None:
 
 
 def _raise_loopback() -> None:
-    import fcntl
-    import socket
-    import struct
-
     request = struct.pack("16sh22x", b"lo", 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-        fcntl.ioctl(channel, 0x8914, request)
+        fcntl.ioctl(channel, _SIOCSIFFLAGS, request)
 
 
-def give_up(command: Command) -> None:
-    """Drop capabilities, take the account's ids, and put signals and descriptors as a new program expects them."""
+def go_to(cwd: str) -> None:
+    """Go to the working directory, still as root, as runc has it: the account need not be able to. Made when missing."""
+    try:
+        os.chdir(cwd)
+    except FileNotFoundError:
+        os.makedirs(cwd, 0o755, exist_ok=True)
+        os.chdir(cwd)
+
+
+def give_up(account: Account, *, ignored: Iterable[signal.Signals]) -> None:
+    """Drop capabilities, take the account's ids, and no longer ignore these signals, as a new program expects it."""
     for capability in range(_LAST_CAPABILITY + 1):
         if capability not in CAPABILITIES and not kernel.drop_from_bounding_set(capability):
             break
-    account = command.account
     os.setgroups(sorted({account.gid, *account.groups}))
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
     # A change of ids forgets it.
     kernel.die_with_parent(signal.SIGKILL)
     os.setsid()
-    for number in signal.valid_signals():
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def execute(command: Command) -> int:
     """Become the command. Returns only when that fails: 127 when it is not there, 126 when it is no program."""
     environment = dict(command.env)
     name = command.argv[0]
-    try:
-        os.execvpe(name, list(command.argv), environment)
-    except OSError as error:
-        found = isinstance(error, FileNotFoundError | NotADirectoryError)
-        os.write(2, f"{name}: {'not found in the image' if found else error.strerror}\n".encode(errors="surrogateescape"))
-        return 127 if found else 126
+    places = [name]
+    if "/" not in name:
+        places = [os.path.join(folder or ".", name) for folder in environment.get("PATH", os.defpath).split(":")]
+    refused: OSError | None = None
+    for place in places:
+        try:
+            os.execve(place, command.argv, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused = refused or error
+    reason = "not found in the image" if refused is None else refused.strerror
+    os.write(2, f"{name}: {reason}\n".encode(errors="surrogateescape"))
+    return 127 if refused is None else 126

@@ -14,7 +14,7 @@ from pybuild.builder.sandbox import kernel
 CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
 NETWORKS = ("default", "host", "none")
 
-_NO = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+NO = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ class Command:
 
 
 MOUNTS = (
-    Mount("proc", "proc", "proc", _NO),
+    Mount("proc", "proc", "proc", NO),
     Mount("tmpfs", "tmpfs", "dev", kernel.MS_NOSUID, "mode=755,size=65536k"),
     Mount("devpts", "devpts", "dev/pts", kernel.MS_NOSUID | kernel.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"),
-    Mount("tmpfs", "shm", "dev/shm", _NO, "mode=1777,size=65536k"),
-    Mount("mqueue", "mqueue", "dev/mqueue", _NO),
-    Mount("sysfs", "sysfs", "sys", _NO | kernel.MS_RDONLY),
+    Mount("tmpfs", "shm", "dev/shm", NO, "mode=1777,size=65536k"),
+    Mount("mqueue", "mqueue", "dev/mqueue", NO),
+    Mount("sysfs", "sysfs", "sys", NO | kernel.MS_RDONLY),
 )
 # Of what is inside a fresh mount: made there, never in the layer.
 INNER = ("dev/pts", "dev/shm", "dev/mqueue")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 def run(arguments: list[str]) -> int:
     """Run one command line; its exit code. Nothing but the message of an error reaches the user."""
-    from pybuild.cli.errors import guarded
+    from pybuild.cli.errors import guarded, provide_streams
 
+    provide_streams()
     return guarded(lambda: _run(arguments))
 
 

@@ -11,6 +11,17 @@ from types import FrameType
 _RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
+def provide_streams() -> None:
+    """Put the null device where the shell gave us no standard stream (`>&-`): a file of ours must not take its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def guarded(action: Callable[[], object]) -> int:
     """Call `action`; its exit code, with errors told on standard error."""
     try:

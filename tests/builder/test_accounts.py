@@ -28,7 +28,7 @@ def test_users(text, account):
 
 
 def test_without_a_passwd_file_root_is_root():
-    assert resolve_user("", None, None) == Account(0, 0, (), "/root", "")
+    assert resolve_user("", None, None) == Account(0, 0, (), "/", "")
 
 
 @pytest.mark.parametrize(

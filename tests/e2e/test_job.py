@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -220,6 +221,24 @@ def test_a_folder_of_the_user_s_does_not_become_a_store(pybuild, context, tmp_pa
 
 
 def test_a_working_directory_belongs_to_the_user(pybuild, ubuntu, context):
-    folder = context("FROM ubuntu\nUSER user\nWORKDIR /p/q\nRUN touch mine\nUSER 7:8\nWORKDIR /n\nUSER root\nWORKDIR /r\nCMD stat -c %u:%g /p /p/q /n /r\n")
+    folder = context(
+        "FROM ubuntu\nUSER user\nWORKDIR /p/q\nRUN touch mine\nUSER 7:8\nWORKDIR /n\nUSER root\nWORKDIR /r\nCMD stat -c %u:%g /p /p/q /n /r\n"
+    )
     pybuild("build", "-t", "job", "--build-context", f"ubuntu=oci-layout://{ubuntu}", folder)
     assert pybuild("run", "job").out == "1000:100\n1000:100\n7:8\n0:0\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_closed_standard_streams(context, root, ubuntu, closed):
+    folder = context("FROM ubuntu\nCOPY a /a\nRUN cat /a > /b\n", a="A")
+    base = ["--build-context", f"ubuntu=oci-layout://{ubuntu}"]
+    for words in (
+        ["build", "-q", "-t", "x", *base, str(folder)],
+        ["build", "--no-cache", *base, str(folder)],
+        ["images"],
+        ["run", "x", "true"],
+    ):
+        command = shlex.join([*COMMAND, "--root", str(root), *words])
+        done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, check=False)
+        assert (done.returncode, b"mistake" in done.stderr, b"Traceback" in done.stderr) == (0, False, False), done.stderr
+    assert Store.open(root).find("x")

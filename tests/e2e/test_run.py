@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import pty
+import select
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import zstandard
 from real.command import COMMAND
+
+import pybuild as pybuild_api
 
 pytestmark = [pytest.mark.root, pytest.mark.peers("umoci")]
 
@@ -51,6 +57,11 @@ def test_environment_directory_and_host_name(pybuild, image):
     assert pybuild("run", "-w", "/new/folder", image, "pwd").out == "/new/folder\n"
 
 
+def test_a_new_working_directory_leaves_those_above_it_as_they_are(pybuild, image):
+    out = pybuild("run", "-w", "/tmp/new/folder", image, "sh", "-c", "pwd; stat -c %a /tmp /tmp/new").out
+    assert out == "/tmp/new/folder\n1777\n755\n"
+
+
 def test_users(pybuild, image):
     assert pybuild("run", "-u", "user:extra", image, "id").out == "uid=1000(user) gid=200(extra) groups=200(extra)\n"
     assert "no user 'nope'" in pybuild("run", "-u", "nope", image, "id", code=2).err
@@ -81,6 +92,55 @@ def test_signals_reach_the_container(image, root, number):
     assert process.wait() == 5
     process.stdout.close()
     assert clean(root)
+
+
+def test_the_third_ctrl_c_ends_what_does_not_listen(image, root):
+    """Nothing that pid 1 has no handler for reaches it; docker gives up at the third too."""
+    process = subprocess.Popen(
+        [*COMMAND, "--root", str(root), "run", image, "sh", "-c", "trap 'echo got' INT; echo ready; while :; do read x; done"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in ("ready\n", "got\n", "got\n"):
+        assert process.stdout.readline() == line
+        process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 137
+    process.stdout.close()
+    assert clean(root)
+
+
+def test_a_terminal_is_passed_on_and_its_ctrl_c_comes_once(image, root):
+    script = (
+        "trap 'echo got' INT; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo ready $TERM; while ! read line; do :; done; echo =$line"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(COMMAND[0], [*COMMAND, "--root", str(root), "run", image, "sh", "-c", script])
+    with contextlib.ExitStack() as resources:
+        stream = resources.enter_context(open(terminal, "r+b", buffering=0))
+        ending = resources.enter_context(contextlib.ExitStack())
+        ending.callback(os.kill, pid, signal.SIGKILL)
+
+        def until(text: bytes) -> bytes:
+            seen = b""
+            while text not in seen:
+                assert select.select([stream], [], [], 10)[0], f"nothing more after {seen!r}"
+                seen += stream.read(4096)
+            return seen
+
+        until(b"ready xterm\r\n")
+        stream.write(b"\x03")
+        until(b"got\r\n")
+        stream.write(b"line\n")
+        assert b"got" not in until(b"=line\r\n")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        ending.pop_all()
+
+
+def test_a_thread_may_run_one_too(image, root):
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(pybuild_api.run, image, ["sh", "-c", "exit 6"], root=root).result(20) == 6
 
 
 def test_kill_9_ends_the_container(image, root):

@@ -50,8 +50,13 @@ def lower(tmp_path_factory, busybox):
         "stat",
         "mknod",
         "kill",
+        "pwd",
     ):
         (folder / "bin" / name).symlink_to("busybox")
+    (folder / "suid").mkdir()
+    shutil.copy(busybox, folder / "suid/sleep")
+    (folder / "suid/sleep").chmod(0o4755)
+    (folder / "private").mkdir(mode=0o700)
     (folder / "etc").mkdir()
     (folder / "etc/hosts").write_text("the image's own\n")
     return folder
@@ -95,6 +100,21 @@ def sandbox(tmp_path, lower, server):
     return run
 
 
+def program(folder, lowers, values, *, output):
+    """A Python program that tells the server's pid, runs `Command(<values>)`, and exits as that does."""
+    return textwrap.dedent(f"""
+        import sys; sys.path.insert(0, {str(ROOT)!r}); import pybuild; pybuild.__path__.append({str(ROOT)!r})
+        from pybuild.builder.accounts import Account
+        from pybuild.builder.sandbox.folders import make_overlay
+        from pybuild.builder.sandbox.server import SpawnServer
+        from pybuild.builder.sandbox.spec import Command
+        overlay = make_overlay({str(folder)!r}, {tuple(map(str, lowers))!r})
+        server = SpawnServer.start()
+        print(server._pid, flush=True)
+        sys.exit(server.run(Command({values}), output={output}))
+    """)
+
+
 def test_output_exit_code_and_changes(sandbox, lower):
     code, output, upper = sandbox("echo out; echo err >&2; touch /new; rm /etc/hosts 2>/dev/null; exit 7")
     assert code == 7
@@ -118,7 +138,7 @@ def test_nothing_of_the_host_is_mounted(sandbox):
     assert [line.split()[2] for line in output.splitlines()][0] == "/"
     assert str(ROOT) not in output
     _, output, _ = sandbox("ls /")
-    assert output.split() == ["bin", "dev", "etc", "proc", "sys"]
+    assert output.split() == ["bin", "dev", "etc", "private", "proc", "suid", "sys"]
 
 
 def test_devices_and_standard_links(sandbox):
@@ -133,6 +153,8 @@ def test_proc_and_sys_are_protected(sandbox):
     assert code != 0 and "ead-only" in output
     assert sandbox("mkdir /sys/kernel/x")[0] != 0
     assert sandbox("cat /proc/interrupts")[1] == ""
+    line = next(line for line in sandbox("mount")[1].splitlines() if " /proc/sys " in line)
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(line.partition("(")[2].rstrip(")").split(","))
 
 
 def test_capabilities_are_docker_s(sandbox):
@@ -184,9 +206,41 @@ def test_what_it_leaves_running_ends_with_it(sandbox):
     assert time.monotonic() - start < 10
 
 
-def test_a_missing_directory_is_a_sandbox_error(sandbox):
-    with pytest.raises(SandboxError, match="No such file"):
-        sandbox("true", cwd="/nowhere")
+def test_a_working_directory_that_is_missing_is_made(sandbox):
+    code, output, upper = sandbox("pwd", cwd="/new/folder", account=Account(1000, 1000))
+    assert (code, output) == (0, "/new/folder\n")
+    assert oct((upper / "new/folder").stat().st_mode) == "0o40755"
+
+
+def test_a_working_directory_need_not_be_open_to_the_user(sandbox):
+    assert sandbox("pwd", cwd="/private", account=Account(1000, 1000))[:2] == (0, "/private\n")
+
+
+def test_a_working_directory_that_is_a_file_is_a_sandbox_error(sandbox):
+    with pytest.raises(SandboxError, match="working directory: Not a directory: /bin/busybox") as caught:
+        sandbox("true", cwd="/bin/busybox")
+    assert caught.value.hint is not None and "CAP_SYS_ADMIN" not in caught.value.hint
+
+
+@pytest.mark.parametrize("network", ["default", "none"])
+@pytest.mark.parametrize(("argv", "code"), [(("/bin/sh", "-c", "exit 125"), 125), (("nope",), 127)])
+def test_no_module_is_imported_from_the_image(lower, tmp_path, argv, code, network):
+    """Not by pid 1, which has every capability at first, and by nobody outside: what has to be loaded is loaded before.
+
+    In a program of its own, which has not loaded half of the library as pytest has.
+    """
+    image = tmp_path / "image"
+    for folder in {path for path in sys.path if os.path.isdir(path)}:
+        (image / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        for name in sys.stdlib_module_names:
+            (image / folder.lstrip("/") / f"{name}.py").write_text(f"import os; os.close(os.open('/run-{name}', os.O_CREAT))")
+    (tmp_path / "box").mkdir()
+    values = f"{argv!r}, (('PATH', '/bin'),), '/', Account(), overlay, {network!r}"
+    done = subprocess.run(
+        [sys.executable, "-c", program(tmp_path / "box", (image, lower), values, output="lambda *_: None")], check=False
+    )
+    assert done.returncode == code
+    assert not [name for name in os.listdir(tmp_path / "box/upper") if name.startswith("run-")]
 
 
 def test_mount_points_leave_no_trace(sandbox, tmp_path):
@@ -220,6 +274,108 @@ def test_output_is_live_and_interrupt_ends_everything(sandbox, server):
     assert time.monotonic() - start < 10
 
 
+# A parent's death signal is forgotten when a setuid program starts.
+SETUID = {"argv": ("/suid/sleep", "1000"), "account": Account(1000, 1000)}
+
+
+def within(seconds, action):
+    """What the action returns or raises, on a thread of its own; a failure if it takes longer."""
+    result = []
+
+    def run():
+        try:
+            result.append((action(), None))
+        except BaseException as error:
+            result.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert result, f"still at it after {seconds} s"
+    value, error = result[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def children(pid):
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def started(server):
+    """Wait until the server's child has become a setuid program; its pid."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        for pid in children(server._pid):
+            if os.readlink(f"/proc/{pid}/exe").endswith("/suid/sleep"):
+                return pid
+    raise AssertionError("it did not start")
+
+
+@pytest.mark.parametrize("action", ["interrupt", "close"])
+def test_a_setuid_program_ends_too(sandbox, server, action):
+    def act():
+        started(server)
+        getattr(server, action)()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    assert within(10, lambda: sandbox("", **SETUID)[0]) == 137
+    thread.join()
+
+
+def test_when_the_server_is_killed_what_it_ran_ends(sandbox, server):
+    def kill():
+        started(server)
+        os.kill(server._pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(SandboxError, match="server was killed"):
+        within(10, lambda: sandbox("", **SETUID))
+    thread.join()
+    with pytest.raises(SandboxError, match="does not listen"):
+        sandbox("true")
+
+
+def test_what_the_listener_raises_ends_the_command(sandbox, server):
+    def listen(stream: int, content: bytes) -> None:
+        raise BrokenPipeError("nobody reads")
+
+    with pytest.raises(BrokenPipeError):
+        within(10, lambda: sandbox("echo ready; sleep 1000", output=listen))
+    assert children(server._pid) == []
+    assert sandbox("exit 3")[0] == 3
+
+
+def test_a_handler_may_send_signals_at_any_moment(sandbox, server):
+    before = signal.signal(signal.SIGALRM, lambda *_: server.signal(signal.SIGURG))
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+    try:
+        assert [sandbox("exit 4")[0] for _ in range(20)] == [4] * 20
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_server_holds_nothing_of_ours(tmp_path):
+    with open(tmp_path / "file", "w"):
+        server = SpawnServer.start()
+    try:
+        overlay = make_overlay(str(tmp_path), ())
+        assert server.run(Command(("nope",), (), "/", Account(), overlay), output=lambda *_: None) == 127
+        held = [os.readlink(f"/proc/{server._pid}/fd/{name}") for name in os.listdir(f"/proc/{server._pid}/fd")]
+        assert str(tmp_path / "file") not in held
+        assert os.getsid(server._pid) == server._pid
+    finally:
+        server.close()
+
+
+def test_a_command_that_is_too_long(sandbox):
+    with pytest.raises(SandboxError, match="too long"):
+        sandbox("", argv=("/bin/echo", *("x" * 100_000 for _ in range(200))))
+
+
 def test_several_at_once(sandbox):
     results = []
     threads = [threading.Thread(target=lambda n=n: results.append(sandbox(f"sleep 0.2; exit {n}")[0])) for n in range(1, 7)]
@@ -230,26 +386,29 @@ def test_several_at_once(sandbox):
     assert sorted(results) == [1, 2, 3, 4, 5, 6]
 
 
-def test_kill_9_leaves_no_process_and_no_mount(tmp_path, lower):
-    program = textwrap.dedent(f"""
-        import sys; sys.path.insert(0, {str(ROOT)!r}); import pybuild; pybuild.__path__.append({str(ROOT)!r})
-        from pybuild.builder.accounts import Account
-        from pybuild.builder.sandbox.folders import make_overlay
-        from pybuild.builder.sandbox.server import SpawnServer
-        from pybuild.builder.sandbox.spec import Command
-        overlay = make_overlay({str(tmp_path)!r}, ({str(lower)!r},))
-        command = Command(("/bin/sh", "-c", "echo ready; sleep 98765"), (("PATH", "/bin"),), "/", Account(), overlay)
-        SpawnServer.start().run(command, output=lambda stream, content: print(content, flush=True))
-    """)
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-    assert b"ready" in process.stdout.readline()
+@pytest.mark.parametrize(
+    ("argv", "account"),
+    [
+        (("/bin/sh", "-c", "echo ready; sleep 1000"), Account()),
+        (("/bin/sh", "-c", "echo ready; exec /suid/sleep 1000"), Account(1000, 1000)),
+    ],
+    ids=["plain", "setuid"],
+)
+def test_kill_9_leaves_no_process_and_no_mount(tmp_path, lower, argv, account):
+    values = f"{argv!r}, (('PATH', '/bin'),), '/', {account!r}, overlay"
+    command = [sys.executable, "-c", program(tmp_path, (lower,), values, output="None")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    server = int(process.stdout.readline())
+    assert process.stdout.readline() == "ready\n"
+    (inside,) = children(server)
+    if account.uid:
+        while not os.readlink(f"/proc/{inside}/exe").endswith("/suid/sleep"):
+            pass
     process.send_signal(signal.SIGKILL)
     process.wait()
+    # The pipe's other end closes with the last process of the sandbox.
+    assert within(10, process.stdout.read) == ""
     process.stdout.close()
-    end = time.monotonic() + 10
-    while subprocess.run(["pgrep", "-f", "sleep 98765"], capture_output=True, check=False).returncode == 0:
-        assert time.monotonic() < end, "a process is left"
-        time.sleep(0.05)
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
 

@@ -1,0 +1,177 @@
+"""The spawn server's own side: one process with one thread that forks sandboxes, and tells how each of them ended.
+
+It is forked from pybuild before any thread exists: Python code after a fork of many threads may deadlock. It ends when
+pybuild does, however that ends, and ends every sandbox before. It holds a pidfd on each: a number could be somebody
+else's by now, and a parent's death signal is forgotten by the kernel when a sandbox starts a setuid program.
+
+It never enters a sandbox itself, and neither it nor pid 1 imports a module after pid 1 has turned to the image: that
+module would come out of the image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import select
+import selectors
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+from pybuild.builder.sandbox import kernel, setup
+from pybuild.builder.sandbox.spec import Command
+
+LARGEST_MESSAGE = 8 << 20
+_DESCRIPTORS = 4
+_NOT_SET_UP = 125
+_LONGEST_REASON = 2000
+# What a terminal or a shutdown sends to everybody: pybuild decides what becomes of it.
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sandbox:
+    number: int
+    pid: int
+    pidfd: int
+    status: int
+
+
+def serve(channel: socket.socket, owner: int) -> None:
+    """Do what comes over the channel, until it closes or `owner`, a pidfd, says that pybuild has ended."""
+    _leave_pybuild(channel.fileno(), owner)
+    running: dict[int, _Sandbox] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(owner, selectors.EVENT_READ)
+        selector.register(channel, selectors.EVENT_READ)
+        own = os.pidfd_open(os.getpid())
+        namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while True:
+                for key, _ in selector.select():
+                    if isinstance(key.data, _Sandbox):
+                        selector.unregister(key.fd)
+                        del running[key.data.number]
+                        _reap(key.data)
+                        continue
+                    if key.fd == owner:
+                        return
+                    message, descriptors, _, _ = socket.recv_fds(channel, LARGEST_MESSAGE, _DESCRIPTORS)
+                    if not message:
+                        return
+                    kind, number, value = pickle.loads(message)
+                    if kind == "run":
+                        sandbox = _fork(number, value, descriptors, own=own, namespace=namespace)
+                        if sandbox is not None:
+                            running[number] = sandbox
+                            selector.register(sandbox.pidfd, selectors.EVENT_READ, sandbox)
+                    elif number in running:
+                        _send(running[number], value)
+        finally:
+            for sandbox in running.values():
+                _send(sandbox, signal.SIGKILL)
+            for sandbox in running.values():
+                _reap(sandbox)
+
+
+def _leave_pybuild(*kept: int) -> None:
+    """Hold nothing of pybuild's: its files, locks, terminal and signal handlers."""
+    os.setsid()
+    # Nothing of what was forked may be finalized here: it would close descriptors that are by now ours.
+    gc.disable()
+    gc.freeze()
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(null, stream)
+    _close_all_but(*kept)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _close_all_but(*kept: int) -> None:
+    start = 3
+    for descriptor in sorted(kept):
+        os.closerange(start, descriptor)
+        start = max(start, descriptor + 1)
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+
+
+def _send(sandbox: _Sandbox, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(sandbox.pidfd, number)
+
+
+def _reap(sandbox: _Sandbox) -> None:
+    """Wait for pid 1, and tell how it ended. The kernel lets it end last of its namespace."""
+    _, result = os.waitpid(sandbox.pid, 0)
+    code = os.waitstatus_to_exitcode(result)
+    _tell(sandbox.status, b"exit %d" % (code if code >= 0 else 128 - code))
+    os.close(sandbox.status)
+    os.close(sandbox.pidfd)
+
+
+def _tell(status: int, record: bytes) -> None:
+    # Whoever asked may be gone.
+    with contextlib.suppress(OSError):
+        os.write(status, record + b"\0")
+
+
+def _tell_failure(status: int, stage: bytes, error: BaseException) -> None:
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        text = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    _tell(status, b"failed %s %s" % (stage, text.encode("utf-8", "replace").replace(b"\0", b"")[:_LONGEST_REASON]))
+
+
+def _fork(number: int, command: Command, descriptors: list[int], *, own: int, namespace: int) -> _Sandbox | None:
+    """Fork pid 1 of a new namespace, for a command with a status pipe and three streams; None when that fails."""
+    status, *streams = descriptors
+    try:
+        kernel.unshare(kernel.CLONE_NEWPID)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _become(command, status, streams, server=own)
+        finally:
+            # Only children go into the new one, and the next child into a newer one.
+            kernel.enter_namespace(namespace, kernel.CLONE_NEWPID)
+    except OSError as error:
+        _tell_failure(status, b"sandbox", error)
+        os.close(status)
+        return None
+    finally:
+        for descriptor in streams:
+            os.close(descriptor)
+    _tell(status, b"pid %d" % pid)
+    return _Sandbox(number, pid, os.pidfd_open(pid), status)
+
+
+def _become(command: Command, status: int, streams: list[int], *, server: int) -> None:
+    """Pid 1: never returns."""
+    code = _NOT_SET_UP
+    stage = b"sandbox"
+    try:
+        kernel.die_with_parent(signal.SIGKILL)
+        if select.select([server], [], [], 0)[0]:
+            os._exit(code)
+        for place, descriptor in enumerate(streams):
+            os.dup2(descriptor, place)
+        _close_all_but(status)
+        # What comes over a socket is inheritable: the command would have it, and could write on it.
+        os.set_inheritable(status, False)
+        # A module imported from here on would be the image's.
+        sys.meta_path.clear()
+        setup.enter(command)
+        stage = b"workdir"
+        setup.go_to(command.cwd)
+        stage = b"sandbox"
+        setup.give_up(command.account, ignored=_IGNORED)
+        code = setup.execute(command)
+    except BaseException as error:
+        _tell_failure(status, stage, error)
+    finally:
+        os._exit(code)

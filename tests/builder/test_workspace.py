@@ -1,0 +1,35 @@
+"""A store that several processes open at once, and the first time at that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from real.command import COMMAND
+
+OPEN = COMMAND[2].split("; from pybuild.__main__")[0] + (
+    "\nfrom pathlib import Path\nfrom pybuild.builder.workspace import Workspace\n"
+    "print('ready', flush=True)\nsys.stdin.readline()\n"
+    "with Workspace.open(Path(sys.argv[1])) as found:\n    found.database.add_memo('kind', sys.argv[2], b'x')\n"
+)
+
+
+def test_many_open_a_new_store_at_the_same_moment(tmp_path):
+    for number in range(4):
+        root = tmp_path / f"store{number}"
+        crowd = [
+            subprocess.Popen(
+                [sys.executable, "-c", OPEN, str(root), str(n)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for n in range(6)
+        ]
+        for process in crowd:
+            assert process.stdout.readline() == b"ready\n"
+        for process in crowd:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        errors = [process.communicate()[1].decode() for process in crowd]
+        assert [process.returncode for process in crowd] == [0] * 6, errors
