@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from pybuild.builder.cached import Result
 from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep
-from pybuild.registry import Descriptor, History, Image, ImageConfig, Manifest, media
+from pybuild.registry import Descriptor, History, Image, ImageConfig, media
 from pybuild.registry.values import replace
 
 _COMMENT = "pybuild"
@@ -37,11 +37,6 @@ def image_layers(graph: BuildGraph, results: Mapping[int, Result], base: Image |
     below = tuple(_as_oci(layer) for layer in base.manifest.layers) if base else ()
     own = (results[n].layer for n in graph.chain(graph.target.last) if n in results)
     return below + tuple(layer.descriptor for layer in own if layer is not None)
-
-
-def image_manifest(config: Descriptor, layers: tuple[Descriptor, ...]) -> Manifest:
-    """The manifest of an image."""
-    return Manifest.build(config, layers)
 
 
 def _as_oci(layer: Descriptor) -> Descriptor:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from pybuild.builder import bases
-from pybuild.builder.assemble import image_config, image_layers, image_manifest
+from pybuild.builder.assemble import image_config, image_layers
 from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context, check_folder
 from pybuild.builder.errors import BuildError, Interrupted
@@ -16,7 +16,7 @@ from pybuild.builder.keys import history_keys, step_keys
 from pybuild.builder.planning import Plan, make_plan, read_dockerfile
 from pybuild.builder.request import BuildRequest, BuildResult, Output
 from pybuild.builder.workspace import Workspace
-from pybuild.registry import Image, Platform
+from pybuild.registry import Image, Manifest, Platform
 from pybuild.registry.values import replace
 
 __all__ = ["BuildRequest", "BuildResult", "Output", "build"]
@@ -164,7 +164,7 @@ def _publish(
     layers = image_layers(graph, results, plan.images.get(source.image) if source.digest else None)
     from pybuild.registry import media
 
-    manifest = image_manifest(store.add(config.encode(), media.OCI_CONFIG), layers)
+    manifest = Manifest.build(store.add(config.encode(), media.OCI_CONFIG), layers)
     descriptor = store.add(manifest.raw, manifest.media_type)
     descriptor = replace(descriptor, platform=config.platform)
     store.tag(descriptor, *request.tags)

@@ -73,7 +73,6 @@ class Executor:
         self._entries: dict[int, tuple[Entry, ...]] = {}
         self._trees: dict[int, str] = {}
         self._created: dict[int, str] = {}
-        self._changed: set[int] = set()
         self._started: dict[int, float] = {}
         self._resources = ExitStack()
         self._locks = StepLocks(workspace.store)

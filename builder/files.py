@@ -60,8 +60,7 @@ def _passwd_and_group(text: str, last: int, snapshots: Snapshots) -> tuple[bytes
     """The image's own files of these names; numbers alone need neither."""
     if all(part.isdigit() for part in text.split(":")):
         return None, None
-    found = snapshots.read(last, "etc/passwd", "etc/group")
-    return found["etc/passwd"], found["etc/group"]
+    return snapshots.accounts(last)
 
 
 def _nothing_hides(path: str) -> str | None:

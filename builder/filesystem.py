@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from pybuild.builder.errors import ExportError
-from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import walk
 from pybuild.builder.snapshots import Snapshots, fetched
 from pybuild.builder.workspace import Workspace
-from pybuild.grammar import Span
 from pybuild.registry import Image
 
 
@@ -20,7 +18,7 @@ def write_tar(image: Image, workspace: Workspace, out: BinaryIO) -> None:
     """Write the file system as a tar stream."""
     from pybuild.builder.layers.packing import write
 
-    snapshots = _snapshots(image, workspace)
+    snapshots = Snapshots.of_image(image, workspace)
     with fetched(_entries(snapshots), snapshots.blobs(0), workspace) as entries:
         write(entries, out)
 
@@ -33,7 +31,7 @@ def write_folder(image: Image, workspace: Workspace, folder: str) -> None:
     """
     from pybuild.builder.layers.extraction import materialise
 
-    snapshots = _snapshots(image, workspace)
+    snapshots = Snapshots.of_image(image, workspace)
     with fetched(_entries(snapshots), snapshots.blobs(0), workspace) as entries:
         _check_room(entries, folder)
         kept = entries if os.geteuid() == 0 else tuple(_of_user(entries))
@@ -53,12 +51,6 @@ def _of_user(entries: tuple[Entry, ...]) -> Iterator[Entry]:
     for entry in entries:
         if entry.kind not in (Kind.CHARACTER, Kind.BLOCK):
             yield entry._replace(uid=os.geteuid(), gid=os.getegid())
-
-
-def _snapshots(image: Image, workspace: Workspace) -> Snapshots:
-    source = SourceStep("", Span(1, 1, 1, 1), "image", str(image.manifest.descriptor.digest))
-    graph = BuildGraph((source,), (PlannedStage("", 0, image.config),))
-    return Snapshots(graph, {"image": image}, workspace)
 
 
 def _entries(snapshots: Snapshots) -> tuple[Entry, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from pybuild.builder import handlers
 from pybuild.builder.errors import PlanError
@@ -155,6 +154,8 @@ class _Outline:
 
     def _close(self, index: int, name: str) -> list[str]:
         names = [stage.name for stage in self.dockerfile.stages[:index] if stage.start.name is not None]
+        from difflib import get_close_matches
+
         return get_close_matches(name.lower(), names, 1, 0.75)
 
     def _stages_hint(self, index: int, name: str) -> str:
@@ -172,6 +173,8 @@ def _target(dockerfile: Dockerfile, name: str | None) -> int:
     if name.isdigit() and int(name) < len(dockerfile.stages):
         return int(name)
     names = [stage.name for stage in dockerfile.stages]
+    from difflib import get_close_matches
+
     close = get_close_matches(name.lower(), names, 1)
     hint = (f'did you mean "{close[0]}"? ' if close else "") + f"stages here: {', '.join(names)}"
     raise PlanError(f'{dockerfile.source.name}: no stage named "{name}" to build', hint=hint)

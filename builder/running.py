@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pybuild.builder.accounts import resolve_user
 from pybuild.builder.errors import StepFailed
 from pybuild.builder.graph import RunStep
-from pybuild.builder.sandbox.folders import clear, make_overlay, provide_files
+from pybuild.builder.sandbox.folders import clear, furnish
 from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command, sandbox_mounts
+from pybuild.builder.sandbox.spec import Command
 from pybuild.builder.snapshots import Snapshots
 from pybuild.builder.workspace import Workspace, adopt_tree
 
@@ -46,9 +46,7 @@ class Runner:
         """Run the step; what it changed is then the directory `place`. Raises StepFailed and SandboxError."""
         assert self._server is not None
         trees = snapshots.trees(step.parent)
-        names = ("etc/passwd", "etc/group")
-        found = snapshots.read(step.parent, *names)
-        account = resolve_user(step.user, *(found[name] for name in names))
+        account = resolve_user(step.user, *snapshots.accounts(step.parent))
         tail = bytearray()
 
         def listen(stream: int, content: bytes) -> None:
@@ -57,26 +55,25 @@ class Runner:
             output(stream, content)
 
         with self._workspace.scratch() as scratch:
-            overlay = make_overlay(scratch, trees)
-            provide_files(scratch, _HOSTNAME, step.network)
-            mounts, missing = sandbox_mounts(snapshots.view(step.parent).lookup, scratch)
+            lookup = snapshots.readable(step.parent).lookup
+            furniture = furnish(scratch, trees, lookup, hostname=_HOSTNAME, network=step.network)
             env = {"HOME": account.home} | dict(step.proxies) | dict(step.env)
             command = Command(
                 argv=step.argv,
                 env=tuple(env.items()),
                 cwd=step.cwd,
                 account=account,
-                rootfs=overlay,
+                rootfs=furniture.rootfs,
                 network=step.network,
                 hostname=_HOSTNAME,
-                mounts=mounts,
-                missing=missing,
+                mounts=furniture.mounts,
+                missing=furniture.missing,
             )
             code = self._server.run(command, output=listen)
             if code != 0:
                 raise _failed(step, code, bytes(tail).decode("utf-8", "replace"))
-            clear(overlay.upper, missing)
-            adopt_tree(overlay.upper, place)
+            clear(furniture.rootfs.upper, furniture.missing)
+            adopt_tree(furniture.rootfs.upper, place)
 
 
 def _failed(step: RunStep, code: int, output: str) -> StepFailed:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pybuild.builder.cached import file_steps
-from pybuild.builder.graph import BuildGraph, SourceStep
+from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, LayerContent, SpoolContent
 from pybuild.builder.layers.index import LayerView, MergedView, RecipeView, TreeView, follow
 from pybuild.builder.workspace import Layer, Workspace, adopt_tree, layers_of
+from pybuild.grammar import Span
 from pybuild.registry import Descriptor, Digest, Image
 from pybuild.registry.values import frozen, replace
 
@@ -43,13 +44,15 @@ class Snapshots:
         self._forms: dict[int, Form] = {}
         self._extracting = threading.Lock()
 
+    @classmethod
+    def of_image(cls, image: Image, workspace: Workspace) -> Snapshots:
+        """One file system alone, that of an image; its step is number 0."""
+        source = SourceStep("", Span(1, 1, 1, 1), "image", str(image.manifest.descriptor.digest))
+        return cls(BuildGraph((source,), (PlannedStage("", 0, image.config),)), {"image": image}, workspace)
+
     def set(self, number: int, form: Form) -> None:
         """Say what a step's layer is."""
         self._forms[number] = form
-
-    def form(self, number: int) -> Form:
-        """What a step's layer is."""
-        return self._forms[number]
 
     def stack(self, last: int) -> tuple[Form, ...]:
         """The layers of the file system after step `last`, topmost first."""
@@ -63,6 +66,13 @@ class Snapshots:
     def view(self, last: int) -> MergedView:
         """The file system after step `last`, to look things up in."""
         return MergedView([self._view(form) for form in self.stack(last)])
+
+    def readable(self, last: int) -> MergedView:
+        """The same, out of directories where there are any: contents are at hand, and no blob is read for its index.
+
+        A directory that no layer names has another time there than in `view`.
+        """
+        return MergedView([self._readable(form) for form in self.stack(last)])
 
     def trees(self, last: int) -> tuple[str, ...]:
         """The file system after step `last`, as directories, topmost first."""
@@ -93,16 +103,21 @@ class Snapshots:
 
         tree = self._forms[number].tree
         assert tree is not None
-        return changes(tree, MergedView([self._readable(form) for form in self.stack(parent)]), ignored=frozenset())
+        return changes(tree, self.readable(parent))
 
     def read(self, last: int, *paths: str) -> dict[str, bytes | None]:
         """The contents of small files after step `last`, None for one that is not there."""
-        view = MergedView([self._readable(form) for form in self.stack(last)])
+        view = self.readable(last)
         found = {path: view.lookup(follow(view.lookup, path)) for path in paths}
         files = [entry for entry in found.values() if entry is not None and entry.kind is Kind.FILE]
         with fetched(files, self.blobs(last), self._workspace) as entries:
             contents = {entry.path: _content(entry) for entry in entries}
         return {path: contents.get(entry.path) if entry else None for path, entry in found.items()}
+
+    def accounts(self, last: int) -> tuple[bytes | None, bytes | None]:
+        """The contents of /etc/passwd and /etc/group after step `last`."""
+        found = self.read(last, "etc/passwd", "etc/group")
+        return found["etc/passwd"], found["etc/group"]
 
     def _view(self, form: Form) -> LayerView:
         if form.tree is not None:

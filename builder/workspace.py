@@ -135,13 +135,6 @@ class Workspace:
             adopt_tree(f"{scratch}/tree", path)
         return path
 
-    def trees(self, image: Image) -> tuple[str, ...]:
-        """The directories of an image's layers, topmost first: what an overlay mount takes."""
-        found: tuple[str, ...] = ()
-        for layer in layers_of(image):
-            found = (self.tree(layer, found), *found)
-        return found
-
     def blob(self, layer: Layer) -> Descriptor:
         """A blob of this layer that is in the store. Raises BlobNotFound."""
         for candidate in (layer.descriptor, *self.database.blobs(layer.diff_id)):

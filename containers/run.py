@@ -12,11 +12,10 @@ from types import FrameType
 
 from pybuild.builder.accounts import resolve_user
 from pybuild.builder.errors import SandboxError
-from pybuild.builder.layers.entry import DiskContent, Kind
-from pybuild.builder.layers.index import MergedView, TreeView, follow
-from pybuild.builder.sandbox.folders import make_overlay, provide_files
+from pybuild.builder.sandbox.folders import furnish
 from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command, sandbox_mounts
+from pybuild.builder.sandbox.spec import Command
+from pybuild.builder.snapshots import Snapshots
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import RunConfig
 
@@ -66,11 +65,9 @@ def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int
     image = workspace.store.find(container.image)
     config = image.config.config
     argv = command_line(container, config)
-    trees = workspace.trees(image)
-    view = MergedView([TreeView(tree) for tree in trees])
-    account = resolve_user(
-        config.user if container.user is None else container.user, _read(view, "etc/passwd"), _read(view, "etc/group")
-    )
+    snapshots = Snapshots.of_image(image, workspace)
+    trees = snapshots.trees(0)
+    account = resolve_user(config.user if container.user is None else container.user, *snapshots.accounts(0))
     hostname = container.hostname or image.id.short
     environment = {"PATH": _PATH, "HOSTNAME": hostname, "HOME": account.home}
     if os.isatty(0):
@@ -78,30 +75,21 @@ def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int
     environment |= config.environment | dict(container.env)
     cwd = container.workdir or config.working_dir or "/"
     with workspace.scratch() as scratch:
-        overlay = make_overlay(scratch, trees)
-        provide_files(scratch, hostname, container.network)
-        mounts, missing = sandbox_mounts(view.lookup, scratch)
+        lookup = snapshots.readable(0).lookup
+        furniture = furnish(scratch, trees, lookup, hostname=hostname, network=container.network)
         command = Command(
             argv=argv,
             env=tuple(environment.items()),
             cwd=cwd,
             account=account,
-            rootfs=overlay,
+            rootfs=furniture.rootfs,
             network=container.network,
             hostname=hostname,
-            mounts=mounts,
-            missing=missing,
+            mounts=furniture.mounts,
+            missing=furniture.missing,
         )
         with _passing_on(server):
             return server.run(command, output=None)
-
-
-def _read(view: MergedView, path: str) -> bytes | None:
-    entry = view.lookup(follow(view.lookup, path))
-    if entry is None or entry.kind is not Kind.FILE or not isinstance(entry.content, DiskContent):
-        return None
-    with open(entry.content.path, "rb") as file:
-        return file.read()
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 
 from pybuild.grammar.errors import DockerfileError
 from pybuild.grammar.lalr import Token
@@ -34,6 +33,8 @@ class LineLexer:
         word = self.text[start : self.position]
         keyword = word.upper()
         if keyword not in FORMS:
+            from difflib import get_close_matches
+
             close = get_close_matches(keyword, FORMS, 1)
             hint = f"did you mean {close[0]}?" if close else "a line starts with an instruction, such as RUN or COPY"
             raise self.wrong(f"unknown instruction: {word}", start, self.position, hint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import cache
 from typing import cast
 
@@ -142,6 +141,8 @@ class _Builder:
         name, equals, value = token[2:].partition("=")
         known = FLAGS.get(head.type, ())
         if name not in known:
+            from difflib import get_close_matches
+
             close = get_close_matches(name, known, 1)
             hint = f"did you mean --{close[0]}?" if close else None
             if hint is None:

@@ -15,10 +15,7 @@ Json = Mapping[str, object]
 
 def load(content: bytes, where: str) -> Json:
     """The JSON object in `content`. Raises InvalidDocument when it is anything else."""
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InvalidDocument(f"{where}: not JSON: {error}") from error
+    document = _parsed(content, where)
     if not isinstance(document, dict):
         raise InvalidDocument(f"{where}: not a JSON object")
     return cast(Json, document)
@@ -26,13 +23,17 @@ def load(content: bytes, where: str) -> Json:
 
 def load_list(content: bytes, where: str) -> list[object]:
     """The JSON array in `content`. Raises InvalidDocument when it is anything else."""
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InvalidDocument(f"{where}: not JSON: {error}") from error
+    document = _parsed(content, where)
     if not isinstance(document, list):
         raise InvalidDocument(f"{where}: not a JSON array")
     return document
+
+
+def _parsed(content: bytes, where: str) -> object:
+    try:
+        return cast(object, json.loads(content))
+    except (ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: not JSON: {error}") from error
 
 
 def dump(document: Mapping[str, object] | Sequence[object]) -> bytes:

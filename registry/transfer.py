@@ -192,7 +192,8 @@ class _Sending:
     def read(self, size: int = -1) -> bytes:
         self._stop.check()
         content = self._file.read(size)
-        self._tell(Transferred("push", self._blob.digest.short, self._file.tell(), self._blob.size))
+        if content:
+            self._tell(Transferred("push", self._blob.digest.short, self._file.tell(), self._blob.size))
         return content
 
     def seek(self, offset: int, whence: int = 0) -> int:

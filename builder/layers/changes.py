@@ -7,7 +7,6 @@ and left out when it is the same. Source: the kernel's overlayfs.rst; image-spec
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from pybuild.builder.layers.entry import DiskContent, Entry, Kind
 from pybuild.builder.layers.index import Tree, TreeView
@@ -15,27 +14,19 @@ from pybuild.builder.layers.index import Tree, TreeView
 _BLOCK = 1 << 20
 
 
-def changes(
-    upper: str,
-    below: Tree,
-    *,
-    ignored: frozenset[str] = frozenset(),
-    same_content: Callable[[Entry, Entry], bool] | None = None,
-) -> tuple[Entry, ...]:
-    """The layer that turns the file system `below` into what the overlay showed. `ignored` paths are not looked at.
+def changes(upper: str, below: Tree) -> tuple[Entry, ...]:
+    """The layer that turns the file system `below` into what the overlay showed.
 
-    `same_content` compares two files of one size; None compares them on disk, and takes a file that is elsewhere for another.
+    Files are compared on disk; one whose old content is elsewhere is taken for another.
     """
-    return _Comparison(upper, below, ignored, same_content or _same_on_disk).entries()
+    return _Comparison(upper, below).entries()
 
 
 class _Comparison:
-    def __init__(self, upper: str, below: Tree, ignored: frozenset[str], same: Callable[[Entry, Entry], bool]) -> None:
+    def __init__(self, upper: str, below: Tree) -> None:
         self._upper = upper
         self._view = TreeView(upper)
         self._below = below
-        self._ignored = ignored
-        self._same = same
         self._found: list[Entry] = []
         self._names: dict[tuple[int, int], str] = {}
 
@@ -46,8 +37,6 @@ class _Comparison:
     def _directory(self, path: str, *, is_new: bool) -> None:
         """What is in a directory; `is_new` when nothing below shows through it."""
         for entry in sorted(self._view.children(path), key=_name):
-            if entry.path in self._ignored:
-                continue
             old = None if is_new else self._below.lookup(entry.path)
             if entry.kind is Kind.WHITEOUT:
                 if old is not None:
@@ -80,7 +69,7 @@ class _Comparison:
                 # Its other names count on it: it has to be in the layer.
                 self._found.append(entry)
                 return
-        if old is not None and _alike(entry, old) and (entry.kind is not Kind.FILE or self._same(entry, old)):
+        if old is not None and _alike(entry, old) and (entry.kind is not Kind.FILE or _same_on_disk(entry, old)):
             return
         self._found.append(entry)
 

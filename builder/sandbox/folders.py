@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 
-from pybuild.builder.sandbox.spec import Overlay
+from pybuild.builder.sandbox.spec import Lookup, Mount, Overlay, sandbox_mounts
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Furniture:
+    """All of a sandbox but its command."""
+
+    rootfs: Overlay
+    mounts: tuple[Mount, ...]
+    missing: tuple[tuple[str, bool], ...]
+
+
+def furnish(folder: str, lower: tuple[str, ...], lookup: Lookup, *, hostname: str, network: str) -> Furniture:
+    """Make, in `folder`, what a sandbox over `lower` needs; `lookup` shows the file system that these make."""
+    overlay = make_overlay(folder, lower)
+    provide_files(folder, hostname, network)
+    return Furniture(overlay, *sandbox_mounts(lookup, folder))
 
 
 def make_overlay(folder: str, lower: tuple[str, ...]) -> Overlay:

@@ -12,6 +12,7 @@ from pybuild.builder.sandbox import kernel
 
 # Docker's default set. Source: moby, oci/caps/defaults.go; linux/capability.h for the numbers.
 CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
+Lookup = Callable[[str], Entry | None]
 NETWORKS = ("default", "host", "none")
 
 NO = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
@@ -91,7 +92,7 @@ LINKS = {
 }
 
 
-def sandbox_mounts(lookup: Callable[[str], Entry | None], files: str) -> tuple[tuple[Mount, ...], tuple[tuple[str, bool], ...]]:
+def sandbox_mounts(lookup: Lookup, files: str) -> tuple[tuple[Mount, ...], tuple[tuple[str, bool], ...]]:
     """The mounts of a sandbox over the file system that `lookup` shows, and the mount points that are missing in it.
 
     `files` is a folder with the files of FILES, under their last names. Links on the way to a mount point are followed.

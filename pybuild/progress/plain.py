@@ -10,7 +10,6 @@ from pybuild.progress import text
 from pybuild.registry.progress import Transferred
 
 _PAUSE_SECONDS = 5.0
-_DONE = float("inf")
 
 
 class Plain:
@@ -67,9 +66,7 @@ class Plain:
         if event.action in ("mounted", "exists"):
             self._line(f"{event.name} {'already there' if event.action == 'exists' else event.action}")
         elif event.done >= event.total:
-            if self._told.get(key) != _DONE:
-                self._line(f"{event.name} {event.action}ed {text.size(event.total)}")
-            self._told[key] = _DONE
+            self._line(f"{event.name} {event.action}ed {text.size(event.total)}")
         elif now - self._told.setdefault(key, now) >= _PAUSE_SECONDS:
             self._told[key] = now
             self._line(f"{event.name} {event.action} {text.size(event.done)} of {text.size(event.total)}")

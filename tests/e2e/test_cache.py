@@ -130,6 +130,17 @@ def test_two_builds_at_once_do_a_step_once(context, ubuntu, root, tmp_path):
     assert len(ids) == 1
 
 
+def at_its_marker(root: Path, ubuntu: Path, folder: Path) -> subprocess.Popen[str]:
+    """A build that has just printed `marker` in one of its steps."""
+    base = f"ubuntu=oci-layout://{ubuntu}"
+    command = [*COMMAND, "--root", str(root), "build", "--progress", "plain", "--build-context", base, str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.endswith(" marker\n"):
+            break
+    return process
+
+
 def left_over(root: Path) -> list[str]:
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(root) in line]
     return [*os.listdir(root / "tmp"), *(name for name in os.listdir(root / "locks") if name.startswith("step-")), *mounts]
@@ -138,21 +149,7 @@ def left_over(root: Path) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_build_leaves_nothing_and_goes_on_next_time(build, context, ubuntu, root, number):
     folder = context("FROM ubuntu\nRUN echo 1 > /one\nRUN echo marker; sleep 54321\n")
-    command = [
-        *COMMAND,
-        "--root",
-        str(root),
-        "build",
-        "--progress",
-        "plain",
-        "--build-context",
-        f"ubuntu=oci-layout://{ubuntu}",
-        str(folder),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if line.endswith(" marker\n"):
-            break
+    process = at_its_marker(root, ubuntu, folder)
     process.send_signal(number)
     rest = process.stderr.read()
     assert process.wait() == 130
@@ -165,21 +162,7 @@ def test_an_interrupted_build_leaves_nothing_and_goes_on_next_time(build, contex
 
 def test_kill_9_loses_at_most_the_running_step(build, context, ubuntu, root):
     folder = context("FROM ubuntu\nRUN echo 1 > /one\nRUN echo marker; sleep 54322\n")
-    command = [
-        *COMMAND,
-        "--root",
-        str(root),
-        "build",
-        "--progress",
-        "plain",
-        "--build-context",
-        f"ubuntu=oci-layout://{ubuntu}",
-        str(folder),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if line.endswith(" marker\n"):
-            break
+    process = at_its_marker(root, ubuntu, folder)
     process.kill()
     process.communicate()
     end = time.monotonic() + 10
@@ -199,6 +182,13 @@ def test_a_warm_build_imports_nothing_heavy(context, root):
     # blake3 is there for files that changed in the last two seconds: these are read again.
     heavy = {
         *("lark", "requests", "urllib3", "rich", "zstandard", "isal", "tarfile", "tempfile", "subprocess", "logging", "asyncio"),
-        *("concurrent.futures", "ctypes", "click", "pybuild.builder.execute", "pybuild.builder.plan", "pybuild.grammar.instructions"),
+        *(
+            "concurrent.futures",
+            "ctypes",
+            "click",
+            "pybuild.builder.execute",
+            "pybuild.builder.plan",
+            "pybuild.grammar.instructions",
+        ),
     }
     assert sorted(heavy & set(out.split())) == []
