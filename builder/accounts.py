@@ -46,8 +46,11 @@ def resolve_user(text: str, passwd: bytes | None, group: bytes | None) -> Accoun
     return Account(uid, gid, groups, home, name)
 
 
-def resolve_owner(text: str, passwd: bytes | None, group: bytes | None) -> tuple[int, int]:
-    """The uid and gid of `--chown=text`; without a group it is the user's own number. Raises CopyError."""
+def resolve_owner(text: str, passwd: bytes | None, group: bytes | None, *, what: str = "--chown") -> tuple[int, int]:
+    """The uid and gid of a new file of `text`, as --chown and WORKDIR have it; the group of a uid alone is its own number.
+
+    Raises CopyError, which names `what` the text is. Source: buildkit, solver/llbsolver/file/user_linux.go.
+    """
     user, colon, group_text = text.partition(":")
     entry = None
     if user.isdigit():
@@ -56,7 +59,7 @@ def resolve_owner(text: str, passwd: bytes | None, group: bytes | None) -> tuple
         entry = next((fields for fields in _lines(passwd, 7) if fields[0] == user), None)
         if entry is None:
             raise CopyError(
-                f"--chown: no user {user!r} in the image's /etc/passwd", hint="create it in a RUN before, or give a uid"
+                f"{what}: no user {user!r} in the image's /etc/passwd", hint="create it in a RUN before, or give a uid"
             )
         uid = _id(entry[2])
     if not colon:
@@ -64,7 +67,7 @@ def resolve_owner(text: str, passwd: bytes | None, group: bytes | None) -> tuple
     try:
         return uid, _group(group_text, group)
     except PlanError as error:
-        raise CopyError(f"--chown: {error.message}", hint=error.hint) from None
+        raise CopyError(f"{what}: {error.message}", hint=error.hint) from None
 
 
 def _group(text: str, group: bytes | None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from pybuild.builder.accounts import resolve_owner, resolve_user
+from pybuild.builder.accounts import resolve_owner
 from pybuild.builder.context import Context
 from pybuild.builder.graph import CopyStep, WorkdirStep
 from pybuild.builder.layers.copying import CopyRequest, copied, made_directory
@@ -25,7 +25,7 @@ def copy_entries(
     below = snapshots.view(step.parent)
     owner = None
     if step.owner is not None:
-        owner = _owner(step, snapshots)
+        owner = _owner(step.owner, step.parent, snapshots, what="--chown")
     if isinstance(step.origin, int):
         source: Tree = snapshots.view(step.origin)
         blobs = snapshots.blobs(step.origin)
@@ -46,21 +46,16 @@ def directory_entries(step: WorkdirStep, snapshots: Snapshots, *, mtime_ns: int)
     if not draft.has_new:
         return ()
     if step.user:
-        account = resolve_user(step.user, *_passwd_and_group(step.user, step.parent, snapshots))
-        draft = made_directory(step.path, view, mtime_ns=mtime_ns, owner=(account.uid, account.gid))
+        owner = _owner(step.user, step.parent, snapshots, what="USER")
+        draft = made_directory(step.path, view, mtime_ns=mtime_ns, owner=owner)
     return draft.entries()
 
 
-def _owner(step: CopyStep, snapshots: Snapshots) -> tuple[int, int]:
-    assert step.owner is not None
-    return resolve_owner(step.owner, *_passwd_and_group(step.owner, step.parent, snapshots))
-
-
-def _passwd_and_group(text: str, last: int, snapshots: Snapshots) -> tuple[bytes | None, bytes | None]:
-    """The image's own files of these names; numbers alone need neither."""
+def _owner(text: str, last: int, snapshots: Snapshots, *, what: str) -> tuple[int, int]:
+    """The ids that a name means in the image after step `last`; numbers alone need nothing of it."""
     if all(part.isdigit() for part in text.split(":")):
-        return None, None
-    return snapshots.accounts(last)
+        return resolve_owner(text, None, None, what=what)
+    return resolve_owner(text, *snapshots.accounts(last), what=what)
 
 
 def _nothing_hides(path: str) -> str | None:

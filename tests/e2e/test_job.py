@@ -222,10 +222,10 @@ def test_a_folder_of_the_user_s_does_not_become_a_store(pybuild, context, tmp_pa
 
 def test_a_working_directory_belongs_to_the_user(pybuild, ubuntu, context):
     folder = context(
-        "FROM ubuntu\nUSER user\nWORKDIR /p/q\nRUN touch mine\nUSER 7:8\nWORKDIR /n\nUSER root\nWORKDIR /r\nCMD stat -c %u:%g /p /p/q /n /r\n"
+        "FROM ubuntu\nUSER user\nWORKDIR /p/q\nRUN touch mine\nUSER 7:8\nWORKDIR /n\nUSER 1000\nWORKDIR /m\nUSER root\nWORKDIR /r\nCMD stat -c %u:%g /p /p/q /n /m /r\n"
     )
     pybuild("build", "-t", "job", "--build-context", f"ubuntu=oci-layout://{ubuntu}", folder)
-    assert pybuild("run", "job").out == "1000:100\n1000:100\n7:8\n0:0\n"
+    assert pybuild("run", "job").out == "1000:100\n1000:100\n7:8\n1000:1000\n0:0\n"
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])

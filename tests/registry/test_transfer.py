@@ -54,6 +54,16 @@ def actions(events, digest=None):
     return {event.action for event in events if digest is None or event.name == digest.short}
 
 
+def test_the_end_of_a_transfer_is_told_once(host, path, store, other_store, make_image):
+    image = make_image(store, {"a": os.urandom(3 << 20)})
+    name = Reference.parse(f"{host}/{path}:v1")
+    events = []
+    push(store, image, name, listener=events.append)
+    pull(other_store, name, listener=events.append)
+    ends = [(event.action, event.name) for event in events if event.done == event.total and event.action in ("push", "pull")]
+    assert len(ends) == len(set(ends)) and ("push", image.manifest.layers[0].digest.short) in ends
+
+
 def test_what_was_pushed_is_pulled(host, path, store, other_store, make_image):
     image = make_image(store, {"a": os.urandom(3 << 20)}, {"b": b"two"}, config={"author": "me"})
     name = Reference.parse(f"{host}/{path}:v1")
