@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pybuild.builder import handlers
+from pybuild.builder import copies, handlers
 from pybuild.builder.errors import PlanError
 from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep, Step
 from pybuild.builder.scope import Options, Scope, State, is_known_argument, platform_args
@@ -202,7 +202,7 @@ class _Planner:
         for instruction in stage.instructions:
             self._check_flags(instruction)
             if isinstance(instruction, Copy):
-                state, step = handlers.copy(scope, state, instruction, self._origin(index, instruction))
+                state, step = copies.copy(scope, state, instruction, self._origin(index, instruction))
             elif handler := handlers.HANDLERS.get(instruction.keyword):
                 state, step = handler(scope, state, instruction)
             else:
