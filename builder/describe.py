@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, SourceStep, Step, WorkdirStep
+from pybuild.builder.graph import BuildGraph, CopyStep, File, MetaStep, Mount, RunStep, SourceStep, Step, WorkdirStep
 from pybuild.registry import ImageConfig
 from pybuild.registry.config import run_config_document
-from pybuild.registry.values import field_names
+from pybuild.registry.values import field_defaults, field_names
 
 _KINDS: dict[type, str] = {SourceStep: "source", RunStep: "run", CopyStep: "copy", WorkdirStep: "workdir", MetaStep: "meta"}
 _LEFT_OUT = ("name", "span")
@@ -16,7 +16,7 @@ def describe(graph: BuildGraph) -> str:
     lines: list[str] = []
     for number, step in enumerate(graph.steps):
         lines.append(f"step {number} {_KINDS[type(step)]} line {step.span.line}: {step.name}")
-        lines += [f"    {name}: {_shown(value)}" for name, value in _values(step) if value not in (None, (), "")]
+        lines += [f"    {name}: {_shown(value)}" for name, value in _values(step) if _is_told(step, name, value)]
     for stage in graph.stages:
         lines.append(f"stage {stage.name}: ends with step {stage.last}")
         lines += [f"    {name}: {_shown(value)}" for name, value in _config(stage.config).items()]
@@ -36,6 +36,11 @@ def document(graph: BuildGraph) -> dict[str, object]:
     }
 
 
+def _is_told(step: Step, name: str, value: object) -> bool:
+    """Whether text says this: not what is absent, and not what a field is unless somebody says otherwise."""
+    return value not in (None, (), "") and value != field_defaults(step).get(name)
+
+
 def _values(step: Step) -> list[tuple[str, object]]:
     return [(name, getattr(step, name)) for name in field_names(step) if name not in _LEFT_OUT]
 
@@ -48,10 +53,16 @@ def _config(config: ImageConfig) -> dict[str, object]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, Mount | File):
+        told = ((name, getattr(value, name)) for name in field_names(value))
+        kept = (f"{name}={item!r}" for name, item in told if item != field_defaults(value).get(name))
+        return f"{type(value).__name__.lower()}({', '.join(kept)})"
     if isinstance(value, tuple):
-        return " ".join(f"{item[0]}={item[1]}" if isinstance(item, tuple) else repr(item) for item in value)
+        return " ".join(f"{item[0]}={item[1]}" if isinstance(item, tuple) else _shown(item) for item in value)
     return str(value) if not isinstance(value, str) else repr(value)
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Mount | File):
+        return {name: _plain(getattr(value, name)) for name in field_names(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -24,10 +24,46 @@ class SourceStep:
 
 
 @frozen
+class Mount:
+    """One --mount of a RUN, with every default filled in.
+
+    `type` is bind, cache, tmpfs, secret or ssh. `target` is an absolute path; None is a secret that is an environment variable
+    alone, or an agent's socket where nobody said where. `origin` is the number of a step, whose file system is meant, the name
+    of a context, "" the main one, or None: an empty cache, tmpfs, secret, ssh. `source` is an absolute path inside of it.
+    `id` names a cache, a secret or an agent. `sharing` is a cache's: shared, private or locked. `mode`, `uid` and `gid` are None
+    where nothing was said; `size`, a tmpfs's, is in bytes, None without a limit. `env` is the variable that has the secret.
+    """
+
+    type: str
+    target: str | None
+    origin: int | str | None = None
+    source: str = "/"
+    id: str | None = None
+    sharing: str | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    env: str | None = None
+    is_read_only: bool = False
+    is_required: bool = False
+
+
+@frozen
+class File:
+    """A file that stands in the Dockerfile, out of a here-document: its name, and its content as a build sees it."""
+
+    name: str
+    content: str
+
+
+@frozen
 class RunStep:
     """RUN: a command in a sandbox over the file system of `parent`.
 
     `env` is all that the command sees, build arguments included; `proxies` reach it too, and count for nothing else.
+    `network` is default, host or none, `security` sandbox or insecure; `devices` are the names behind --device. `scripts` are
+    files that the command finds under /dev/pipes, with mode 0755: a here-document that begins with `#!`.
     """
 
     name: str
@@ -40,6 +76,10 @@ class RunStep:
     user: str
     created_by: str
     network: str = "default"
+    mounts: tuple[Mount, ...] = ()
+    security: str = "sandbox"
+    scripts: tuple[File, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 @frozen

@@ -22,7 +22,7 @@ from pybuild.registry.values import frozen
 if TYPE_CHECKING:
     from pybuild.builder.scope import Options
 
-_FORMAT = 2
+_FORMAT = 3
 _T = TypeVar("_T")
 
 

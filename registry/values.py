@@ -7,7 +7,7 @@ everything else is a plain dataclass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, dataclass_transform
 
 _T = TypeVar("_T")
@@ -98,3 +98,9 @@ def field_names(item: object) -> tuple[str, ...]:
     """The fields of a value, in their order."""
     names: tuple[str, ...] = item._fields  # type: ignore[attr-defined]
     return names
+
+
+def field_defaults(item: object) -> Mapping[str, object]:
+    """What the fields of a value are when nothing is said, for those that have such a thing."""
+    defaults: Mapping[str, object] = item._defaults  # type: ignore[attr-defined]
+    return defaults
