@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pybuild.builder.errors import BuildError
     from pybuild.builder.request import BuildResult, Output
     from pybuild.grammar.errors import DockerfileError
+    from pybuild.registries import login, logout
     from pybuild.registry.errors import RegistryError
 
 __version__ = "0.1.0"
@@ -32,6 +33,8 @@ __all__ = [
     "images",
     "inspect",
     "load",
+    "login",
+    "logout",
     "pull",
     "push",
     "remove",
@@ -47,6 +50,8 @@ _PLACES = {
     "DockerfileError": "pybuild.grammar.errors",
     "Output": "pybuild.builder.request",
     "RegistryError": "pybuild.registry.errors",
+    "login": "pybuild.registries",
+    "logout": "pybuild.registries",
 }
 
 

@@ -25,7 +25,7 @@ def refusal(answer: Answer, subject: str, *, registry: str, credentials: Credent
     code, said = reason(answer.content)
     message = f"{subject}: {registry} answered {answer.status}" + (f": {said}" if said else "")
     who = f"user {credentials.username!r} of {credentials.source}" if credentials else ""
-    login = f"log in with 'docker login {registry}', or put its credentials into ~/.docker/config.json"
+    login = f"log in with 'pybuild login {registry}'"
     if answer.status == 401:
         hint = f"the registry does not accept {who}: log in again" if who else f"if it exists, it is not public: {login}"
         return AuthenticationFailed(message, url=answer.url, hint=hint)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
@@ -16,9 +17,14 @@ from pybuild.registry.credentials import Credentials
 from pybuild.registry.document import Fields, load
 from pybuild.registry.endpoint import is_local
 from pybuild.registry.errors import AuthenticationFailed
+from pybuild.registry.redaction import keep_secret
 
 Scopes = tuple[str, ...]
 _CLIENT_NAME = "pybuild"
+# What a token lives for when its server doesn't say. Source: distribution, auth/token.
+_LIFETIME_SECONDS = 60
+# A request that begins this shortly before the end might come too late.
+_MARGIN_SECONDS = 5
 
 
 def scope(path: str, *actions: str) -> str:
@@ -35,20 +41,50 @@ class TokenRequest:
     form: bytes | None = field(default=None, repr=False)
 
 
-class Authorization:
-    """Headers for one registry, remembered by scopes. Safe for threads: four blobs fetch one token."""
+@dataclass(frozen=True, slots=True)
+class _Token:
+    header: str = field(repr=False)
+    challenge: Challenge
+    until: float
 
-    def __init__(self, credentials: Credentials | None, *, insecure: bool, ask: Callable[[TokenRequest], bytes]) -> None:
+
+class Authorization:
+    """Headers for one registry, remembered by scopes. Safe for threads: four blobs fetch one token.
+
+    A token is replaced before it expires, so that an upload of hours does not trip over it. Credentials that the token server
+    refuses do not keep from what everybody may pull. With `is_login`, an identity token is asked for.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials | None,
+        *,
+        insecure: bool,
+        ask: Callable[[TokenRequest], bytes],
+        is_login: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.credentials = credentials
+        self.identity_token: str | None = None
         self._insecure = insecure
         self._ask = ask
+        self._is_login = is_login
+        self._clock = clock
         self._mutex = threading.Lock()
-        self._headers: dict[Scopes, str] = {}
+        self._tokens: dict[Scopes, _Token] = {}
         self._is_basic = False
 
-    def header(self, scopes: Scopes) -> str | None:
+    def header(self, scopes: Scopes, *, url: str = "") -> str | None:
         """The header that worked before for these scopes; None before anything was demanded."""
-        return self._basic() if self._is_basic else self._headers.get(scopes)
+        if self._is_basic:
+            return self._basic()
+        token = self._tokens.get(scopes)
+        if token is None or self._clock() < token.until:
+            return token.header if token else None
+        with self._mutex:
+            if self._tokens[scopes] is token:
+                self._tokens[scopes] = self._token(token.challenge, scopes, url)
+            return self._tokens[scopes].header
 
     def answer(self, demand: str, scopes: Scopes, *, url: str, used: str | None) -> str | None:
         """The header that meets a 401's demand; None when the one `used` is all there is.
@@ -59,15 +95,15 @@ class Authorization:
         if challenge is None:
             return None
         with self._mutex:
-            known = self.header(scopes)
+            token = self._tokens.get(scopes)
+            known = self._basic() if self._is_basic else token.header if token else None
             if known != used:
                 return known
             if challenge.scheme == "basic":
                 self._is_basic = self.credentials is not None and not self.credentials.identity_token
                 return self._basic() if self._is_basic and self._basic() != used else None
-            header = "Bearer " + self._token(challenge, scopes, url)
-            self._headers[scopes] = header
-            return header
+            token = self._tokens[scopes] = self._token(challenge, scopes, url)
+            return token.header
 
     def _basic(self) -> str | None:
         if self.credentials is None or not self.credentials.username:
@@ -75,7 +111,7 @@ class Authorization:
         pair = f"{self.credentials.username}:{self.credentials.password}"
         return "Basic " + base64.b64encode(pair.encode()).decode()
 
-    def _token(self, challenge: Challenge, scopes: Scopes, url: str) -> str:
+    def _token(self, challenge: Challenge, scopes: Scopes, url: str) -> _Token:
         realm = challenge.parameter("realm") or ""
         parts = urlsplit(realm)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -85,16 +121,24 @@ class Authorization:
             raise AuthenticationFailed(
                 f"{url}: the token server {realm} is not encrypted", url=url, hint="use --insecure if that is meant to be so"
             )
-        request = self._request(realm, challenge.parameter("service"), scopes)
-        fields = Fields(load(self._ask(request), realm), realm)
-        token = fields.text("token") or fields.text("access_token")
-        if not token or not token.isprintable() or not token.isascii():
+        service = challenge.parameter("service")
+        try:
+            fields = Fields(load(self._ask(self._request(realm, service, scopes, self.credentials)), realm), realm)
+        except AuthenticationFailed:
+            if self.credentials is None or self._is_login or not all(text.endswith(":pull") for text in scopes):
+                raise
+            # An old password must not keep from what is public; what is not, the registry refuses by its own word.
+            fields = Fields(load(self._ask(self._request(realm, service, scopes, None)), realm), realm)
+        text = fields.text("token") or fields.text("access_token")
+        if not text or not text.isprintable() or not text.isascii():
             raise AuthenticationFailed(f"{realm}: the token server gave no token", url=realm)
-        return token
+        self.identity_token = fields.text("refresh_token") or self.identity_token
+        keep_secret(text, self.identity_token)
+        lifetime = fields.get("expires_in", int, 0) or _LIFETIME_SECONDS
+        return _Token(f"Bearer {text}", challenge, self._clock() + max(lifetime - _MARGIN_SECONDS, lifetime / 2))
 
-    def _request(self, realm: str, service: str | None, scopes: Scopes) -> TokenRequest:
+    def _request(self, realm: str, service: str | None, scopes: Scopes, mine: Credentials | None) -> TokenRequest:
         asked = [("service", service)] if service else []
-        mine = self.credentials
         if mine is not None and mine.identity_token:
             form = [
                 ("grant_type", "refresh_token"),
@@ -104,5 +148,6 @@ class Authorization:
             ]
             return TokenRequest(realm, form=urlencode([*form, *asked]).encode())
         account = [("account", mine.username), ("client_id", _CLIENT_NAME)] if mine is not None else []
-        query = urlencode([*asked, *account, *(("scope", text) for text in scopes)])
-        return TokenRequest(f"{realm}{'&' if '?' in realm else '?'}{query}", self._basic())
+        offline = [("offline_token", "true")] if self._is_login else []
+        query = urlencode([*asked, *account, *offline, *(("scope", text) for text in scopes)])
+        return TokenRequest(f"{realm}{'&' if '?' in realm else '?'}{query}", self._basic() if mine is not None else None)

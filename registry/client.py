@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 from pybuild.registry import answers
 from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Authorization, Scopes, TokenRequest
-from pybuild.registry.credentials import find
+from pybuild.registry.credentials import Credentials, find
 from pybuild.registry.endpoint import endpoints, is_local
 from pybuild.registry.errors import BrokenOff, UnexpectedAnswer, Unreachable
 from pybuild.registry.retries import RETRIED_STATUSES, Patience
@@ -82,13 +82,15 @@ class Client:
         patience: Patience | None = None,
         environ: Mapping[str, str] | None = None,
         connections: int = 8,
+        credentials: Credentials | None = None,
+        is_login: bool = False,
     ) -> None:
         self.registry = registry
         self.patience = patience or Patience()
         self._insecure = insecure
         self._environ = os.environ if environ is None else environ
-        self._credentials = find(registry, path=path, environ=self._environ)
-        self._authorization = Authorization(self._credentials, insecure=insecure, ask=self._ask)
+        self._credentials = credentials or find(registry, path=path, environ=self._environ)
+        self._authorization = Authorization(self._credentials, insecure=insecure, ask=self._ask, is_login=is_login)
         self._places = endpoints(registry, insecure=insecure)
         self._place: str | None = self._places[0] if len(self._places) == 1 else None
         self._choosing = threading.Lock()
@@ -100,6 +102,11 @@ class Client:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(pool_maxsize=connections))
+
+    @property
+    def identity_token(self) -> str | None:
+        """What the token server gave for later logins, if it did."""
+        return self._authorization.identity_token
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -216,7 +223,7 @@ class Client:
     def _authorized(self, method: str, url: str, headers: dict[str, str], body: Body, scopes: Scopes) -> requests.Response:
         """One attempt; a 401 that names what it wants is answered with it."""
         is_ours = self._place is not None and _origin(url) == _origin(self._place)
-        used = self._authorization.header(scopes) if is_ours else None
+        used = self._authorization.header(scopes, url=url) if is_ours else None
         response = self._followed(method, url, headers, body, used)
         demand = response.headers.get("WWW-Authenticate")
         if response.status_code != 401 or not demand or not is_ours:

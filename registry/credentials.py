@@ -1,26 +1,27 @@
-"""Who we are to a registry: what `docker login` and `skopeo login` wrote down.
+"""Who we are to a registry: what `pybuild login`, `docker login` and `podman login` wrote down.
 
 Reads `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`, else `$REGISTRY_AUTH_FILE` and podman's `auth.json`:
-`auths`, `credHelpers` and `credsStore`. Never writes them. Source: docker/cli, cli/config; containers-auth.json(5).
+`auths`, `credHelpers` and `credsStore`. `login.py` writes them. Source: docker/cli, cli/config; containers-auth.json(5).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pybuild.registry import keychain
 from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import InvalidDocument, RegistryError
+from pybuild.registry.redaction import keep_secret
 from pybuild.registry.reference import HUB
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
-_TOKEN_USER = "<token>"
-_HELPER_SECONDS = 30
+# The user name that a helper gives with an identity token.
+TOKEN_USER = "<token>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,10 @@ class Credentials:
     password: str = field(repr=False)
     identity_token: str | None = field(default=None, repr=False)
     source: str = ""
+
+    def __post_init__(self) -> None:
+        pair = f"{self.username}:{self.password}"
+        keep_secret(self.password, self.identity_token, base64.b64encode(pair.encode()).decode() if self.password else None)
 
 
 def find(registry: str, *, path: str = "", environ: Mapping[str, str]) -> Credentials | None:
@@ -50,18 +55,28 @@ def find(registry: str, *, path: str = "", environ: Mapping[str, str]) -> Creden
     return None
 
 
+def docker_file(environ: Mapping[str, str]) -> Path:
+    """docker's file, which a login is written to."""
+    return Path(environ.get("DOCKER_CONFIG") or _home(environ) / ".docker") / "config.json"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or os.path.expanduser("~"))
+
+
 def _files(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    home = Path(environ.get("HOME") or os.path.expanduser("~"))
-    files = [Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"]
+    files = [docker_file(environ)]
     if auth_file := environ.get("REGISTRY_AUTH_FILE"):
         files.append(Path(auth_file))
-    if runtime := environ.get("XDG_RUNTIME_DIR"):
-        files.append(Path(runtime) / "containers" / "auth.json")
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    # Without a session, as under cron, podman has it here.
+    files.append(Path(runtime) / "containers" / "auth.json" if runtime else Path(f"/run/containers/{os.geteuid()}/auth.json"))
+    files.append(Path(environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config") / "containers" / "auth.json")
     return tuple(files)
 
 
 def _in_file(config: Fields, source: str, registry: str, path: str) -> Credentials | None:
-    keys = _keys(registry, path)
+    keys = keys_of(registry, path)
     helpers = dict(config.pairs("credHelpers"))
     default = config.text("credsStore")
     auths = config.get("auths", dict, {})
@@ -69,9 +84,9 @@ def _in_file(config: Fields, source: str, registry: str, path: str) -> Credentia
         helper = helpers.get(key)
         if helper and (found := _from_helper(helper, key, source)):
             return found
-    by_key = {_plain(key): value for key, value in auths.items()}
+    by_key = {plain_key(key): value for key, value in auths.items()}
     for key in keys:
-        entry = auths.get(key, by_key.get(_plain(key)))
+        entry = auths.get(key, by_key.get(plain_key(key)))
         if isinstance(entry, dict) and (found := _from_entry(Fields(entry, f"{source}: {key}"), f"{source}: {key}")):
             return found
     for key in keys if default else ():
@@ -80,14 +95,14 @@ def _in_file(config: Fields, source: str, registry: str, path: str) -> Credentia
     return None
 
 
-def _keys(registry: str, path: str) -> tuple[str, ...]:
+def keys_of(registry: str, path: str = "") -> tuple[str, ...]:
     """The names that a registry's entry may have, the most exact first."""
     parts = path.split("/") if path else []
     longer = tuple(f"{registry}/{'/'.join(parts[:count])}" for count in range(len(parts), 0, -1))
     return (*longer, *(_HUB_KEYS if registry == HUB else (registry, f"https://{registry}", f"http://{registry}")))
 
 
-def _plain(key: str) -> str:
+def plain_key(key: str) -> str:
     """An old key, `https://host/v1/`, as the host alone; Hub's own keeps its form, it is listed in full."""
     host = key.removeprefix("https://").removeprefix("http://")
     return host.removesuffix("/").removesuffix("/v1").removesuffix("/v2")
@@ -110,26 +125,9 @@ def _from_entry(entry: Fields, where: str) -> Credentials | None:
 
 
 def _from_helper(helper: str, key: str, source: str) -> Credentials | None:
-    """Ask `docker-credential-HELPER get`; a helper that knows nothing says so with an error, which is no failure."""
-    import subprocess
-
+    found = keychain.get(helper, key, source)
+    if found is None:
+        return None
+    username, secret = found
     program = f"docker-credential-{helper}"
-    try:
-        answer = subprocess.run([program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RegistryError(
-            f"{source} names the credential helper {program}, which cannot be run: {error}", hint="install it, or log in anew"
-        ) from error
-    if answer.returncode:
-        said = (answer.stdout + answer.stderr).decode(errors="replace").strip()
-        if "not found" in said.lower():
-            return None
-        raise RegistryError(f"{program} failed for {key}: {said}", hint="log in again")
-    try:
-        fields = Fields(json.loads(answer.stdout), program)
-    except ValueError as error:
-        raise InvalidDocument(f"{program}: its answer is not JSON") from error
-    username, secret = fields.get("Username", str, ""), fields.get("Secret", str, "")
-    if username == _TOKEN_USER:
-        return Credentials("", "", secret, program)
-    return Credentials(username, secret, None, program) if username else None
+    return Credentials("", "", secret, program) if username == TOKEN_USER else Credentials(username, secret, None, program)

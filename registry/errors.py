@@ -21,16 +21,18 @@ RegistryError
 
 from __future__ import annotations
 
+from pybuild.registry.redaction import redacted
+
 
 class RegistryError(Exception):
-    """The root of the tree. `hint` says what to do next, when there is something to do."""
+    """The root of the tree. `hint` says what to do next, when there is something to do. No secret is in either."""
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = redacted(message)
+        super().__init__(self.message)
+        self.hint = hint and redacted(hint)
 
 
 class InvalidDigest(RegistryError, ValueError):

@@ -13,6 +13,8 @@ COMMANDS = {
     "images": "List images",
     "inspect": "Show everything about images, as JSON",
     "load": "Read images from an archive",
+    "login": "Log in to a registry",
+    "logout": "Log out of a registry",
     "pull": "Fetch an image from a registry",
     "push": "Put an image into a registry",
     "rmi": "Remove images",

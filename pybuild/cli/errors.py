@@ -95,9 +95,11 @@ def _known(error: Exception) -> int:
 
 
 def tell(message: str, hint: str | None = None) -> None:
-    """An error on standard error; its first word is coloured on a terminal."""
+    """An error on standard error, without any secret; its first word is coloured on a terminal."""
+    from pybuild.registry.redaction import redacted
+
     parts = [("error: ", _RED, message)] + ([("hint: ", _YELLOW, hint)] if hint else [])
     for head, colour, text in parts:
         shown = f"{colour}{head}{_PLAIN}" if sys.stderr.isatty() else head
-        sys.stderr.write(f"{shown}{text}\n".encode("utf-8", "backslashreplace").decode())
+        sys.stderr.write(f"{shown}{redacted(text)}\n".encode("utf-8", "backslashreplace").decode())
     sys.stderr.flush()

@@ -17,7 +17,7 @@ import pytest
 from real.faulty_registry import Fault, faulty_registry
 from real.token_server import token_server as token_server_of
 
-from pybuild.registry import Digest, ImageConfig, Manifest, Platform, Store, media
+from pybuild.registry import Digest, ImageConfig, Manifest, Platform, Store, media, redaction
 from pybuild.registry.retries import Patience
 
 
@@ -28,7 +28,8 @@ def other_store(tmp_path):
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """A home without credentials, and no proxies."""
+    """A home without credentials, and no proxies; no secret of another test is masked in this one's messages."""
+    monkeypatch.setattr(redaction, "_known", set())
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))

@@ -148,7 +148,9 @@ def test_docker_s_old_archive(other_store):
 
 def test_docker_s_archive_with_a_compressed_layer(other_store):
     layer = tar(("a", b"1"))
-    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(layer))]}}).encode()
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(layer))]}}
+    ).encode()
     manifest = [{"Config": "config.json", "RepoTags": None, "Layers": ["l.tar.gz"]}]
     content = tar(("l.tar.gz", gzip.compress(layer)), ("config.json", config), ("manifest.json", json.dumps(manifest).encode()))
     ((image, names),) = load(other_store, io.BytesIO(content))

@@ -112,3 +112,18 @@ def test_an_unknown_demand_has_no_answer():
     assert (
         Authorization(Credentials("u", "p"), insecure=False, ask=Tokens()).answer("Negotiate", SCOPES, url=URL, used=None) is None
     )
+
+
+def test_a_token_is_replaced_before_it_expires():
+    now = [0.0]
+    tokens = Tokens(b'{"token":"t1","expires_in":100}')
+    authorization = Authorization(None, insecure=False, ask=tokens, clock=lambda: now[0])
+    assert authorization.answer(BEARER, SCOPES, url=URL, used=None) == "Bearer t1"
+    tokens.answer = b'{"token":"t2"}'
+    now[0] = 94.0
+    assert authorization.header(SCOPES) == "Bearer t1"
+    now[0] = 95.5
+    assert authorization.header(SCOPES) == "Bearer t2"
+    now[0] = 95.5 + 54
+    assert authorization.header(SCOPES) == "Bearer t2", "a minute is what a token lives for that doesn't say"
+    assert len(tokens.requests) == 2

@@ -147,7 +147,7 @@ def test_without_credentials_the_hint_says_how_to_log_in(kind, htpasswd_registry
     with pytest.raises(AuthenticationFailed) as failed:
         pull(store, Reference.parse(f"{host}/private/x"))
     assert "401" in str(failed.value)
-    assert f"docker login {host}" in failed.value.hint
+    assert f"pybuild login {host}" in failed.value.hint
 
 
 @pytest.mark.parametrize("kind", ["htpasswd", "token"])
