@@ -18,7 +18,10 @@ from pybuild.grammar import Source, Span
 
 
 class BuildError(Exception):
-    """The root of the tree. `hint` says what to do next; a span, when known, is the instruction to blame."""
+    """The root of the tree. `hint` says what to do next; a span, when known, is the instruction to blame.
+
+    `others` are further errors, of any class, that have nothing to do with this one: whoever reports this one reports them too.
+    """
 
     exit_code = 1
 
@@ -28,6 +31,7 @@ class BuildError(Exception):
         self.hint = hint
         self.span = span
         self.source = source
+        self.others: tuple[Exception, ...] = ()
 
     def __str__(self) -> str:
         if self.source is not None and self.span is not None:

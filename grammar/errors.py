@@ -1,16 +1,22 @@
 """What can be wrong with a Dockerfile's text.
 
-DockerfileError      always with the span that is wrong
-└── WordError        inside one word: `${x`, an unknown modifier, `${x:?word}` without x
+DockerfileError      always with the span that is wrong; the first of several has the others
+└── WordError        inside one word: `${x`, an unknown modifier, `${x:?word}` without x, a bad key of --mount
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 from pybuild.grammar.source import Source, Span
 
 
 class DockerfileError(Exception):
-    """The text breaks the language at `span`; `hint` says what to write instead."""
+    """The text breaks the language at `span`; `hint` says what to write instead.
+
+    `others` are further errors that have nothing to do with this one, in the order of the text: whoever reports this
+    one reports them too.
+    """
 
     exit_code = 2
 
@@ -20,6 +26,7 @@ class DockerfileError(Exception):
         self.span = span
         self.source = source
         self.hint = hint
+        self.others: tuple[Exception, ...] = ()
 
     def __str__(self) -> str:
         """`name:line:column: message`, the line, and a mark under the part that is wrong."""
@@ -27,4 +34,19 @@ class DockerfileError(Exception):
 
 
 class WordError(DockerfileError):
-    """A word with a malformed or failing expansion; the span is inside the word."""
+    """A word that is malformed or whose expansion fails; the span is inside the word, which is the source's text."""
+
+
+def together(errors: Sequence[DockerfileError]) -> DockerfileError:
+    """The first of some errors, with the others behind it. There has to be one."""
+    first, *others = errors
+    first.others = (*first.others, *others)
+    return first
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of the known words that was probably meant."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(known), 1)
+    return close[0] if close else None

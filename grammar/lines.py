@@ -43,10 +43,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """All instructions of a source, and its directives."""
+    """All instructions of a source, its directives, and what is wrong with them as far as lines go."""
 
     lines: tuple[Line, ...]
     directives: tuple[tuple[str, str], ...]
+    errors: tuple[DockerfileError, ...]
 
     @property
     def escape(self) -> str:
@@ -55,18 +56,26 @@ class Lines:
 
 
 def split_lines(source: Source) -> Lines:
-    """The lines of a source. Raises DockerfileError."""
+    """The lines of a source. Behind a here-document without its end there are none."""
     physical = source.text.split("\n")
+    errors: list[DockerfileError] = []
     for number, text in enumerate(physical, 1):
         if (place := text.find("\0") + 1) > 0:
             hint = "remove it: no path, variable or command can have one; is this a text file?"
-            raise DockerfileError("a NUL character", span=Span(number, place, number, place + 1), source=source, hint=hint)
-    directives = _directives(source, physical)
+            span = Span(number, place, number, place + 1)
+            return Lines((), (), (DockerfileError("a NUL character", span=span, source=source, hint=hint),))
+    directives = _directives(source, physical, errors)
     escape = dict(directives).get("escape", "\\")
-    return Lines(tuple(_instructions(source, physical, escape)), directives)
+    lines = []
+    try:
+        for line in _instructions(source, physical, escape):
+            lines.append(line)
+    except DockerfileError as error:
+        errors.append(error)
+    return Lines(tuple(lines), directives, tuple(errors))
 
 
-def _directives(source: Source, physical: list[str]) -> tuple[tuple[str, str], ...]:
+def _directives(source: Source, physical: list[str], errors: list[DockerfileError]) -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
     for number, text in enumerate(physical, 1):
         match = _DIRECTIVE.match(text)
@@ -75,10 +84,12 @@ def _directives(source: Source, physical: list[str]) -> tuple[tuple[str, str], .
             break
         span = Span(number, 1, number, len(text) + 1)
         if name in found:
-            raise DockerfileError(f"the directive {name} twice", span=span, source=source, hint="remove one of them")
-        if name == "escape" and match[2] not in ("\\", "`"):
-            raise DockerfileError(f"no such escape character: {match[2]}", span=span, source=source, hint="it is \\ or `")
-        found[name] = match[2]
+            errors.append(DockerfileError(f"the directive {name} twice", span=span, source=source, hint="remove one of them"))
+        elif name == "escape" and match[2] not in ("\\", "`"):
+            hint = "it is \\ or `"
+            errors.append(DockerfileError(f"no such escape character: {match[2]}", span=span, source=source, hint=hint))
+        else:
+            found[name] = match[2]
     return tuple(found.items())
 
 

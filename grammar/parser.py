@@ -9,7 +9,7 @@ from functools import cache
 from typing import cast
 
 from pybuild.grammar import instructions as ast
-from pybuild.grammar.errors import DockerfileError
+from pybuild.grammar.errors import DockerfileError, together
 from pybuild.grammar.instructions import Command, Dockerfile, Flag, Heredoc, Instruction, Word
 from pybuild.grammar.lalr import Grammar, Token, Tree, UnexpectedToken
 from pybuild.grammar.lexer import LineLexer
@@ -25,6 +25,9 @@ FLAGS: dict[str, tuple[str, ...]] = {
 }
 _BOOLEAN = ("link", "parents", "keep-git-dir", "unpack")
 _REPEATED = ("exclude", "mount", "device")
+_BEGIN = "begin with FROM IMAGE, or FROM scratch"
+# A file that is no Dockerfile has one in every line.
+_MOST_ERRORS = 20
 _STAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _USAGE = {
@@ -45,14 +48,21 @@ _USAGE = {
 
 
 def parse(source: Source) -> Dockerfile:
-    """The instructions of a Dockerfile. Raises DockerfileError with the place that is wrong."""
+    """The instructions of a Dockerfile. Raises DockerfileError: the first place that is wrong, and the others behind it."""
     lines = split_lines(source)
+    errors: list[DockerfileError] = list(lines.errors)
     arguments: list[ast.Arg] = []
     stages: list[ast.Stage] = []
     current: list[Instruction] = []
     start: ast.From | None = None
     for line in lines.lines:
-        instruction = _instruction(source, line, lines.escape)
+        if len(errors) >= _MOST_ERRORS:
+            break
+        try:
+            instruction = _instruction(source, line, lines.escape)
+        except DockerfileError as error:
+            errors.append(error)
+            continue
         if isinstance(instruction, ast.From):
             if start is not None:
                 stages.append(ast.Stage(len(stages), start, tuple(current)))
@@ -61,19 +71,20 @@ def parse(source: Source) -> Dockerfile:
             current.append(instruction)
         elif isinstance(instruction, ast.Arg):
             arguments.append(instruction)
-        else:
-            raise DockerfileError(
-                f"{instruction.keyword} before the first FROM",
-                span=instruction.span,
-                source=source,
-                hint="begin with FROM IMAGE, or FROM scratch; only ARG may stand before it",
-            )
+        elif not errors:
+            # Behind another error this would be about a FROM that is there, and misspelt.
+            errors.append(_outside(source, instruction))
+    if errors:
+        raise together(sorted(errors, key=lambda error: error.span))
     if start is None:
-        raise DockerfileError(
-            "there is no FROM", span=Span(1, 1, 1, 1), source=source, hint="begin with FROM IMAGE, or FROM scratch"
-        )
+        raise DockerfileError("there is no FROM", span=Span(1, 1, 1, 1), source=source, hint=_BEGIN)
     stages.append(ast.Stage(len(stages), start, tuple(current)))
     return Dockerfile(source, lines.directives, tuple(arguments), tuple(stages))
+
+
+def _outside(source: Source, instruction: Instruction) -> DockerfileError:
+    message = f"{instruction.keyword} before the first FROM"
+    return DockerfileError(message, span=instruction.span, source=source, hint=f"{_BEGIN}; only ARG may stand before it")
 
 
 @cache

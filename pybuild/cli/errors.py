@@ -83,6 +83,11 @@ def _known(error: Exception) -> int:
         if isinstance(error, StepFailed) and error.output:
             sys.stderr.write(f"{error.output}\n\n")
         tell(str(error), error.hint)
+        others = () if isinstance(error, RegistryError) else error.others
+        for other in others:
+            tell(str(other), getattr(other, "hint", None))
+        if others:
+            sys.stderr.write(f"{len(others) + 1} errors\n")
         return error.exit_code
     if isinstance(error, OSError):
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""

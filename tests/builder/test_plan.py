@@ -51,7 +51,8 @@ def test_golden(case: Path, golden):
     try:
         graph = planned(text)
     except (BuildError, DockerfileError) as error:
-        golden(case / "error.txt", f"{error}\nhint: {error.hint}\nexit code: {error.exit_code}\n")
+        told = [f"{each}\nhint: {getattr(each, 'hint', None)}\n" for each in (error, *error.others)]
+        golden(case / "error.txt", "".join((*told, f"exit code: {error.exit_code}\n")))
         assert not (case / "graph.txt").exists()
     else:
         golden(case / "graph.txt", describe(graph))

@@ -233,3 +233,15 @@ def test_an_archive_goes_to_standard_output(context, tmp_path, monkeypatch):
 )
 def test_hints_fit_what_was_wrong(cli, context, arguments, hint):
     assert hint in cli("build", *arguments, context)[2]
+
+
+def test_all_that_is_wrong_with_a_dockerfile_is_told_at_once(cli, context, monkeypatch):
+    monkeypatch.chdir(context)
+    (context / "Dockerfile").write_text("FROM scratch\nRUM x\nCOPY a b\nUSRE y\n")
+    code, _, err = cli("build", ".")
+    assert code == 2
+    assert err == (
+        "error: Dockerfile:2:1: unknown instruction: RUM\n    RUM x\n    ~~~\nhint: did you mean RUN?\n"
+        "error: Dockerfile:4:1: unknown instruction: USRE\n    USRE y\n    ~~~~\nhint: did you mean USER?\n"
+        "2 errors\n"
+    )

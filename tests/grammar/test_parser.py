@@ -210,3 +210,28 @@ def test_a_here_document_whose_name_has_blanks_is_one_source():
     copied = only('COPY <<"a b" c /d/\nA\na b')
     assert [doc.name for doc in copied.heredocs] == ["a b"]
     assert texts(copied.sources) == ["c"]
+
+
+def test_one_error_does_not_hide_the_others():
+    text = "FROM a\nRUM x\nCOPY --form=b c d\nRUN fine\nENV A\nRUN cat <<EOF\nUSER"
+    with pytest.raises(DockerfileError) as caught:
+        parse(Source("Dockerfile", text))
+    first = caught.value
+    assert (first.message, first.hint) == ("unknown instruction: RUM", "did you mean RUN?")
+    assert [(other.span.line, other.message) for other in first.others] == [
+        (3, "COPY has no flag --form"),
+        (5, "A without a value"),
+        (6, "the here-document EOF has no end"),
+    ]
+
+
+def test_a_misspelt_from_is_one_error():
+    with pytest.raises(DockerfileError) as caught:
+        parse(Source("Dockerfile", "FORM a\nRUN b\nCOPY c d\n"))
+    assert caught.value.message == "unknown instruction: FORM" and caught.value.others == ()
+
+
+def test_a_file_that_is_no_dockerfile_has_an_end():
+    with pytest.raises(DockerfileError) as caught:
+        parse(Source("Dockerfile", "some text\n" * 1000))
+    assert len(caught.value.others) == 19
