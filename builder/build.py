@@ -11,7 +11,7 @@ from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context, check_folder
 from pybuild.builder.errors import BuildError, Interrupted
 from pybuild.builder.events import Finished, Notice, Progress, StepFinished, StepStarted
-from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, SourceStep
+from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, SourceStep, Step
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.builder.planning import Plan, make_plan, read_dockerfile
 from pybuild.builder.request import BuildRequest, BuildResult, Output
@@ -64,6 +64,7 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
         progress.emit(Notice(warning))
     results, keys = _solve(plan, contexts, request, workspace, progress)
     image = _publish(plan, results, keys, request, workspace)
+    workspace.remember_uses({keys[number] for number, step in enumerate(plan.graph.steps) if not _is_bare(step)}, time.time())
     if request.outputs or request.push:
         from pybuild.builder.export import export
 
@@ -169,6 +170,10 @@ def _publish(
     descriptor = replace(descriptor, platform=config.platform)
     store.tag(descriptor, *request.tags)
     return Image(descriptor, manifest, config)
+
+
+def _is_bare(step: Step) -> bool:
+    return isinstance(step, SourceStep | MetaStep)
 
 
 def _announcer(graph: BuildGraph, progress: Progress) -> Callable[[int], None]:

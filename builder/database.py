@@ -16,7 +16,7 @@ from pathlib import Path
 from pybuild.registry import Descriptor, Digest
 from pybuild.registry.values import frozen
 
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = """
 create table if not exists steps (key text primary key, diff_id text, tree text, created text not null) without rowid;
 create index if not exists steps_by_layer on steps (diff_id);
@@ -28,6 +28,7 @@ create table if not exists memos (kind text, key text, content blob not null, pr
 create table if not exists files (
     directory text, name text, size integer, mtime integer, ctime integer, inode integer, digest blob not null,
     primary key (directory, name)) without rowid;
+create table if not exists uses (name text primary key, moment real not null) without rowid;
 """
 
 FileStamp = tuple[int, int, int, int]
@@ -50,11 +51,15 @@ class StepRecord:
 
 
 class Database:
-    """The records of one store. Safe for several threads and processes at once."""
+    """The records of one store. Safe for several threads and processes at once.
+
+    `was_damaged` says that the file was no database, and has been replaced by an empty one.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.mutex = threading.RLock()
+        self.was_damaged = False
         self.connection = self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -68,6 +73,7 @@ class Database:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
+            self.was_damaged = True
             for ending in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{self._path}{ending}")
@@ -144,6 +150,11 @@ class Database:
             return str(row[0])
         self._do("insert or ignore into moments values (?, ?)", key, now)
         return now
+
+    def add_uses(self, names: Iterable[str], moment: float) -> None:
+        """Remember that steps, by their keys, and trees, by their names, were of use just now (seconds since 1970)."""
+        with self.transaction() as connection:
+            connection.executemany("insert or replace into uses values (?, ?)", ((name, moment) for name in names))
 
     # Memos
 

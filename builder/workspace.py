@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +16,9 @@ from pybuild.builder.database import Database, StepRecord
 from pybuild.registry import Descriptor, Digest, Image, Store
 from pybuild.registry.errors import BlobNotFound, StoreError
 from pybuild.registry.values import frozen
+
+# The folder of cache mounts, one folder each; theirs to keep until `prune --all`.
+CACHES = "caches"
 
 
 @frozen
@@ -50,6 +53,7 @@ class Workspace:
         self.store = store
         self.database = database
         self._abandoned: list[str] = []
+        self._used: set[str] = set()
 
     @classmethod
     def open(cls, root: Path) -> Workspace:
@@ -114,10 +118,29 @@ class Workspace:
                     remove(path)
                 self._abandoned.clear()
 
+    def remember_uses(self, keys: Iterable[str], now: float) -> None:
+        """Remember that steps, by their keys, and the trees that were read were of use: what was not for long is pruned first."""
+        self.database.add_uses({*keys, *self._used}, now)
+        self._used.clear()
+
+    def is_due(self, name: str, seconds: float, now: float) -> bool:
+        """Whether this was not done for so long; it is then taken as done."""
+        path = self.store.root / "locks" / f"done-{name}"
+        try:
+            if abs(now - os.stat(path).st_mtime) < seconds:
+                return False
+        except FileNotFoundError:
+            # A new store has nothing to be done about.
+            path.touch()
+            return False
+        os.utime(path, (now, now))
+        return True
+
     def existing_tree(self, diff_id: Digest) -> str | None:
         """The directory of a layer, if there is one: extracted, or left by the step that made the layer."""
         for name in (diff_id.hex, *self.database.trees_of(diff_id)):
             if os.path.isdir(path := self.tree_path(name)):
+                self._used.add(name)
                 return path
         return None
 

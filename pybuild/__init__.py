@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pybuild.grammar.errors import DockerfileError
     from pybuild.registries import login, logout
     from pybuild.registry.errors import RegistryError
+    from pybuild.upkeep import disk_usage, prune
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,12 +30,14 @@ __all__ = [
     "Output",
     "RegistryError",
     "build",
+    "disk_usage",
     "history",
     "images",
     "inspect",
     "load",
     "login",
     "logout",
+    "prune",
     "pull",
     "push",
     "remove",
@@ -50,8 +53,10 @@ _PLACES = {
     "DockerfileError": "pybuild.grammar.errors",
     "Output": "pybuild.builder.request",
     "RegistryError": "pybuild.registry.errors",
+    "disk_usage": "pybuild.upkeep",
     "login": "pybuild.registries",
     "logout": "pybuild.registries",
+    "prune": "pybuild.upkeep",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,6 +17,9 @@ from pybuild.registry.store import Image, Store
 
 if TYPE_CHECKING:
     from pybuild.registry.model import Descriptor
+
+
+_SECONDS_TO_NEXT_PRUNE = 3600
 
 
 class Silent:
@@ -89,7 +93,12 @@ def build(
         jobs=jobs,
     )
     with Workspace.open(_root(root)) as workspace:
-        return build_request(request, workspace=workspace, progress=progress or Silent())
+        result = build_request(request, workspace=workspace, progress=progress or Silent())
+        if workspace.is_due("prune", _SECONDS_TO_NEXT_PRUNE, time.time()):
+            from pybuild.upkeep import keep_to_limit
+
+            keep_to_limit(workspace, os.environ)
+        return result
 
 
 def parse_platform(text: str) -> Platform:

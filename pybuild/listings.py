@@ -106,6 +106,11 @@ def ago(moment: str, now: float | None = None) -> str:
         then = timegm(time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S"))
     except ValueError:
         return "N/A"
+    return since(then, now)
+
+
+def since(then: float, now: float | None = None) -> str:
+    """How long ago a moment is, in seconds since 1970."""
     count = max(0.0, (time.time() if now is None else now) - then)
     if count < 1:
         return "Less than a second ago"

@@ -15,11 +15,13 @@ COMMANDS = {
     "load": "Read images from an archive",
     "login": "Log in to a registry",
     "logout": "Log out of a registry",
+    "prune": "Remove what no tag needs",
     "pull": "Fetch an image from a registry",
     "push": "Put an image into a registry",
     "rmi": "Remove images",
     "run": "Run an image in the foreground",
     "save": "Write images to an archive",
+    "system": "Show what the store takes",
     "tag": "Give an image another name",
 }
 
