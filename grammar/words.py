@@ -1,322 +1,212 @@
 """Words: quotes removed and variables replaced, as BuildKit's shell lexer does it. Pure.
 
 The forms: `$x ${x} ${x:-w} ${x-w} ${x:+w} ${x+w} ${x:?w} ${x?w} ${x#p} ${x##p} ${x%p} ${x%%p} ${x/p/r} ${x//p/r}`.
+
+    >>> expand("${file%.*}-$V", {"file": "lib.so", "V": "1"})
+    'lib-1'
+    >>> split("$ports 90", {"ports": "80 81/udp"})
+    ['80', '81/udp', '90']
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import cast
 
-from pybuild.grammar.errors import WordError
-from pybuild.grammar.lalr import Grammar, Token, Tree, UnexpectedToken
-from pybuild.grammar.source import Source, Span
+from pybuild.grammar.blanks import SPACES
+from pybuild.grammar.lalr import Grammar, Token, Tree
+from pybuild.grammar.patterns import replaced, without_prefix, without_suffix
+from pybuild.grammar.wordlexer import Mode, tokens, wrong
 
-_NAME = re.compile(r"[^\W\d]\w*|\d+|[@*#?!$-]")
-# `##` and `%%` are `#` and `%` with a word that begins with the same character: so says BuildKit's lexer.
-_MODIFIERS = (":-", ":+", ":?", "//", "-", "+", "?", "#", "%", "/")
+_SPACES = re.compile(f"[{SPACES}]+")
 
-Piece = tuple[str, bool]
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of the result: `is_split` if blanks in it end a word, and where in the text it comes from.
+
+    `forgets`: what stands before it in the same word is lost when words are split. BuildKit has one buffer for a word and for
+    those inside its modifiers, so `a${x:-b}` splits into `b`.
+    """
+
+    text: str
+    is_split: bool
+    start: int
+    end: int
+    forgets: bool = False
 
 
 def expand(text: str, env: Mapping[str, str], *, escape: str = "\\") -> str:
-    """One word with its variables replaced and its quotes removed. Raises WordError with the place in the word."""
-    return "".join(piece for piece, _ in _pieces(text, env, escape))
+    """One word with its variables replaced and its quotes removed.
+
+    Raises WordError with the place in the word: a quote or `${` without its end, an unknown modifier, `${x:?word}` without x,
+    a pattern that means nothing. Every name is looked up with `env.get`, also in a default that is not needed.
+    Source: BuildKit, shell/lex.go, ProcessWord.
+    """
+    return "".join(piece.text for piece in pieces(text, env, Mode(escape)))
 
 
 def split(text: str, env: Mapping[str, str], *, escape: str = "\\") -> list[str]:
-    """The words that a word becomes when its unquoted blanks, and those in unquoted expansions, split it.
+    """The words that a text becomes when its unquoted blanks, and those in unquoted expansions, split it, as EXPOSE's do.
 
-    Nothing is left of an empty word, quoted or not. Raises WordError.
+    Nothing is left of an empty word, quoted or not. Raises WordError as `expand` does.
+    Source: BuildKit, shell/lex.go, ProcessWords.
     """
-    words = [""]
-    for piece, is_split in _pieces(text, env, escape):
-        first, *others = re.split(r"\s+", piece) if is_split else [piece]
-        words[-1] += first
-        words += others
-    return [word for word in words if word]
+    return [word for word, _, _ in placed_words(pieces(text, env, Mode(escape)))]
 
 
-def _pieces(text: str, env: Mapping[str, str], escape: str) -> list[Piece]:
-    """The parts of the result, and whether blanks in each split it."""
-    if not any(character in text for character in ("$", "'", '"', escape)):
-        return [(text, True)]
-    try:
-        tree = _grammar().parse((text, escape))
-        return list(_evaluate(tree, env, text))
-    except UnexpectedToken as error:
-        token = error.token
-        raise _wrong(f"cannot read {text!r}", text, cast(int, token.start_pos or 0), len(text)) from None
-    except RecursionError:
-        raise _wrong("expansions are nested too deep", text, 0, len(text), "use an ARG for the inner ones") from None
+def expand_text(text: str, env: Mapping[str, str]) -> str:
+    """The body of a here-document in COPY or ADD: as `expand`, but quotes are text, and the escape is always the backslash."""
+    return "".join(piece.text for piece in pieces(text, env, Mode(has_quotes=False)))
+
+
+def placed_words(found: list[Piece]) -> list[tuple[str, int, int]]:
+    """The words that pieces make, each with the offsets of its first and last piece."""
+    words: list[tuple[str, int, int]] = []
+    parts: list[str] = []
+    start = end = 0
+
+    def finish() -> None:
+        if word := "".join(parts):
+            words.append((word, start, end))
+        parts.clear()
+
+    for piece in found:
+        if piece.forgets:
+            parts.clear()
+        for place, part in enumerate(_SPACES.split(piece.text) if piece.is_split else (piece.text,)):
+            if place:
+                finish()
+            if part:
+                start = start if parts else piece.start
+                end = piece.end
+                parts.append(part)
+    finish()
+    return words
+
+
+def pieces(text: str, env: Mapping[str, str], mode: Mode, *, keeps_unset: bool = False) -> list[Piece]:
+    """The parts of the result; with `keeps_unset` a variable without a value stays as it is written. Raises WordError."""
+    specials = ("$", "<", mode.escape, "'", '"') if mode.has_quotes else ("$", "<", mode.escape)
+    if not any(special in text for special in specials):
+        return [Piece(text.removeprefix("\ufeff"), True, 0, len(text))]
+    tree = _grammar().parse((text, mode))
+    evaluation = _Evaluation(text, env, mode, keeps_unset)
+    # From the inside out, and not by recursion: expansions may be nested as deep as somebody likes.
+    for subtree in tree.iter_subtrees():
+        evaluation.add(subtree)
+    return evaluation.of(tree)
 
 
 @cache
 def _grammar() -> Grammar:
-    return Grammar("words.lark", lambda pair: _tokens(*cast("tuple[str, str]", pair)))
+    return Grammar("words.lark", lambda pair: tokens(*cast("tuple[str, Mode]", pair)))
 
 
-def _wrong(message: str, text: str, start: int, end: int, hint: str | None = None) -> WordError:
-    return WordError(message, span=Span(1, start + 1, 1, max(end, start + 1) + 1), source=Source("word", text), hint=hint)
+class _Evaluation:
+    """The pieces of each part of a tree, by the tree's identity; what is inside comes first."""
 
-
-# Text to tokens
-
-
-def _tokens(text: str, escape: str) -> Iterator[Token]:
-    return _WordLexer(text, escape).top()
-
-
-class _WordLexer:
-    def __init__(self, text: str, escape: str) -> None:
+    def __init__(self, text: str, env: Mapping[str, str], mode: Mode, keeps_unset: bool) -> None:
         self._text = text
-        self._escape = escape
-        self._position = 0
+        self._env = env
+        self._mode = mode
+        self._keeps_unset = keeps_unset
+        self._pieces: dict[int, list[Piece]] = {}
 
-    def _token(self, kind: str, value: str, start: int) -> Token:
-        return Token(kind, value, start_pos=start, line=1, column=start + 1, end_pos=self._position)
+    def of(self, tree: Tree[Token]) -> list[Piece]:
+        return self._pieces[id(tree)]
 
-    def top(self) -> Iterator[Token]:
-        yield from self._bare("")
-        if self._position < len(self._text):
-            raise AssertionError(self._text)
+    def add(self, tree: Tree[Token]) -> None:
+        self._pieces[id(tree)] = _RULES[str(tree.data)](self, tree)
 
-    def _bare(self, stop: str, *, keep_escapes: bool = False) -> Iterator[Token]:
-        """Up to the character `stop`, or the end. Escapes stay in a pattern, where they have a meaning of their own."""
-        start, literal = self._position, ""
-        while self._position < len(self._text):
-            character = self._text[self._position]
-            if character == stop:
-                break
-            if character in "'\"$":
-                if literal:
-                    yield self._token("TEXT", literal, start)
-                literal = ""
-                yield from self._special(character, keep_escapes=keep_escapes)
-                start = self._position
-                continue
-            if character == self._escape:
-                if literal and not keep_escapes:
-                    yield self._token("TEXT", literal, start)
-                    start, literal = self._position, ""
-                self._position += 1
-                literal += character if keep_escapes else ""
-                if self._position == len(self._text):
-                    break
-                character = self._text[self._position]
-                self._position += 1
-                literal += character
-                if not keep_escapes:
-                    yield self._token("ESCAPED", literal, start)
-                    start, literal = self._position, ""
-                continue
-            literal += character
-            self._position += 1
-        if literal:
-            yield self._token("TEXT", literal, start)
-
-    def _special(self, character: str, *, keep_escapes: bool) -> Iterator[Token]:
-        if character == "'":
-            yield from self._single()
-        elif character == '"':
-            yield from self._double(keep_escapes=keep_escapes)
-        else:
-            yield from self._variable()
-
-    def _single(self) -> Iterator[Token]:
-        start = self._position
-        end = self._text.find("'", start + 1)
-        if end < 0:
-            raise _wrong("a single quote without its end", self._text, start, len(self._text), "close it, or escape it")
-        self._position = end + 1
-        yield self._token("QUOTE", "'", start)
-        yield self._token("TEXT", self._text[start + 1 : end], start + 1)
-        yield self._token("QUOTE", "'", end)
-
-    def _double(self, *, keep_escapes: bool) -> Iterator[Token]:
-        opening = self._position
-        self._position += 1
-        yield self._token("QUOTE", '"', opening)
-        start, literal = self._position, ""
-        while True:
-            if self._position >= len(self._text):
-                raise _wrong("a double quote without its end", self._text, opening, len(self._text), "close it, or escape it")
-            character = self._text[self._position]
-            if character == '"':
-                break
-            if character == "$":
-                yield self._token("TEXT", literal, start)
-                literal = ""
-                yield from self._variable()
-                start = self._position
-                continue
-            following = self._text[self._position + 1 : self._position + 2]
-            if character == self._escape:
-                literal += character if keep_escapes else ""
-                if following and following in ('"', "$", self._escape):
-                    character = following
-                    self._position += 1
-            literal += character
-            self._position += 1
-        yield self._token("TEXT", literal, start)
-        self._position += 1
-        yield self._token("QUOTE", '"', self._position - 1)
-
-    def _variable(self) -> Iterator[Token]:
-        start = self._position
-        if not self._text.startswith("${", start):
-            match = _NAME.match(self._text, start + 1)
-            self._position = match.end() if match else start + 1
-            if match:
-                yield self._token("NAME", match[0], start)
+    def word(self, tree: Tree[Token]) -> list[Piece]:
+        found: list[Piece] = []
+        for child in tree.children:
+            if isinstance(child, Token):
+                found.append(Piece(str(child), child.type == "TEXT", cast(int, child.start_pos), cast(int, child.end_pos)))
             else:
-                yield self._token("TEXT", "$", start)
-            return
-        match = _NAME.match(self._text, start + 2)
-        if match is None:
-            raise _wrong(
-                "${ without a name behind it", self._text, start, start + 2, "write ${NAME}, or \\${ for the text itself"
-            )
-        self._position = match.end()
-        yield self._token("OPEN", "${", start)
-        yield self._token("NAME", match[0], start + 2)
-        if not self._text.startswith("}", self._position):
-            yield from self._modifier(start)
-        if not self._text.startswith("}", self._position):
-            raise _wrong("${ without a } behind it", self._text, start, len(self._text), "close it with }")
-        self._position += 1
-        yield self._token("CLOSE", "}", self._position - 1)
+                found += self._pieces.pop(id(child))
+        return found
 
-    def _modifier(self, opening: int) -> Iterator[Token]:
-        start = self._position
-        if start >= len(self._text):
-            raise _wrong("${ without a } behind it", self._text, opening, len(self._text), "close it with }")
-        modifier = next((text for text in _MODIFIERS if self._text.startswith(text, start)), None)
-        if modifier is None:
-            raise _wrong(
-                f"unknown modifier {self._text[start : start + 2]!r}",
-                self._text,
-                start,
-                start + 2,
-                "there are :- - :+ + :? ? # ## % %% / //",
-            )
-        self._position += len(modifier)
-        yield self._token("MODIFIER", modifier, start)
-        if modifier not in ("/", "//"):
-            yield from self._bare("}", keep_escapes=modifier in ("#", "%"))
-            return
-        yield from self._bare("/", keep_escapes=True)
-        slash = self._position
-        if not self._text.startswith("/", slash):
-            raise _wrong(
-                f"${{x{modifier} without a second /", self._text, opening, slash, f"write ${{NAME{modifier}PATTERN/TEXT}}"
-            )
-        self._position += 1
-        yield self._token("SLASH", "/", slash)
-        yield from self._bare("}", keep_escapes=True)
+    def quoted(self, tree: Tree[Token]) -> list[Piece]:
+        opening, *inside, closing = tree.children
+        parts: list[str] = []
+        forgets = False
+        for child in inside:
+            if isinstance(child, Token):
+                parts.append(str(child))
+            else:
+                (piece,) = self._pieces.pop(id(child))
+                parts.append(piece.text)
+                forgets = forgets or piece.forgets
+        quote = '"' if self._mode.keeps_quotes else ""
+        start, end = cast(Token, opening).start_pos, cast(Token, closing).end_pos
+        return [Piece(f"{quote}{''.join(parts)}{quote}", False, cast(int, start), cast(int, end), forgets)]
 
-
-# Tree to text
+    def variable(self, tree: Tree[Token]) -> list[Piece]:
+        children = [child for child in tree.children if child is not None]
+        named = [child for child in children if isinstance(child, Token)]
+        name = next(str(token) for token in named if token.type == "NAME")
+        modifier = next((str(token) for token in named if token.type == "MODIFIER"), "")
+        operands = ["".join(piece.text for piece in self._pieces.pop(id(child))) for child in children if isinstance(child, Tree)]
+        start, end = cast(int, named[0].start_pos), cast(int, named[-1].end_pos)
+        value = self._env.get(name)
+        if value is None and self._keeps_unset:
+            bare = f"${name}" if len(named) == 1 else f"${{{name}{modifier}{'/'.join(operands)}}}"
+            return [Piece(bare, True, start, end, bool(modifier))]
+        if not modifier:
+            return [Piece(value or "", True, start, end)]
+        try:
+            result = _MODIFIED[modifier](value, operands)
+        except KeyError:
+            hint = "there are :- - :+ + :? ? # ## % %% / //"
+            place = start + 2 + len(name)
+            raise wrong(f"unknown modifier {modifier!r}", self._text, place, place + len(modifier), hint) from None
+        except _Missing as error:
+            hint = f"give it a value: ARG {name}=..., or --build-arg {name}=..."
+            raise wrong(f"{name}: {error}", self._text, start, end, hint) from None
+        except ValueError as error:
+            raise wrong(str(error), self._text, start, end, "in a pattern only * ? \\ / and } are escaped") from None
+        return [Piece(result, True, start, end, True)]
 
 
-def _evaluate(tree: Tree[Token], env: Mapping[str, str], text: str) -> Iterator[Piece]:
-    for child in tree.children:
-        if isinstance(child, Token):
-            yield str(child), child.type == "TEXT"
-        elif child.data == "quoted":
-            for inner in child.children:
-                if isinstance(inner, Token):
-                    if inner.type == "TEXT":
-                        yield str(inner), False
-                else:
-                    yield _value(inner, env, text), False
-        else:
-            yield _value(child, env, text), True
+_RULES: dict[str, Callable[[_Evaluation, Tree[Token]], list[Piece]]] = {
+    "start": _Evaluation.word,
+    "quoted": _Evaluation.quoted,
+    "variable": _Evaluation.variable,
+}
 
 
-def _value(tree: Tree[Token], env: Mapping[str, str], text: str) -> str:
-    parts = [child for child in tree.children if child is not None]
-    names = [part for part in parts if isinstance(part, Token)]
-    name = next(str(token) for token in names if token.type == "NAME")
-    modifier = next((str(token) for token in names if token.type == "MODIFIER"), "")
-    operands = [part for part in parts if isinstance(part, Tree)]
-    value = env.get(name)
-    place = cast(int, names[0].start_pos), cast(int, names[-1].end_pos)
-    if not modifier:
-        return value or ""
-    word = "".join(piece for piece, _ in _evaluate(operands[0], env, text)) if operands else ""
-    is_there = bool(value) if modifier.startswith(":") else value is not None
-    match modifier[-1]:
-        case "-":
-            return (value or "") if is_there else word
-        case "+":
-            return word if is_there else ""
-        case "?":
-            if not is_there:
-                message = word or ("is empty" if value == "" else "is not set")
-                hint = f"give it a value: ARG {name}=..., or --build-arg {name}=..."
-                raise _wrong(f"{name}: {message}", text, *place, hint)
-            return value or ""
-    try:
-        if modifier in ("#", "%"):
-            longest = word.startswith(modifier)
-            cut = _without_prefix if modifier == "#" else _without_suffix
-            return cut(value or "", word.removeprefix(modifier), longest=longest)
-        replacement = "".join(piece for piece, _ in _evaluate(operands[1], env, text))
-        return _replaced(value or "", word, replacement, everywhere=modifier == "//")
-    except ValueError as error:
-        raise _wrong(str(error), text, *place, "in a pattern only * ? \\ / and } are escaped") from None
+class _Missing(Exception):
+    """`${x?word}` without a value: it says the word, or what is wrong."""
 
 
-def _replaced(value: str, pattern: str, replacement: str, *, everywhere: bool) -> str:
-    parts: list[str] = []
-    end = 0
-    for match in re.finditer(_regex(pattern, greedy=True), value):
-        # Go leaves out an empty match that touches the one before it.
-        if parts and match.start() == match.end() == end:
-            continue
-        parts += [value[end : match.start()], replacement]
-        end = match.end()
-        if not everywhere:
-            break
-    return "".join((*parts, value[end:]))
-
-
-def _without_prefix(value: str, pattern: str, *, longest: bool) -> str:
-    match = re.match(_regex(pattern, greedy=longest), value)
-    return value[match.end() :] if match else value
-
-
-def _without_suffix(value: str, pattern: str, *, longest: bool) -> str:
-    expression = re.compile(_regex(pattern, greedy=True) + r"\Z")
-    starts = range(len(value) + 1) if longest else range(len(value), -1, -1)
-    for start in starts:
-        if expression.match(value, start):
-            return value[:start]
+def _required(value: str | None, word: str, *, is_colon: bool) -> str:
+    if value is None or (is_colon and not value):
+        raise _Missing(word or ("is not set" if value is None else "is empty"))
     return value
 
 
-def _regex(pattern: str, *, greedy: bool) -> str:
-    """The expression for a pattern of `*`, `?` and escapes. Raises ValueError for an escape that means nothing."""
-    parts: list[str] = []
-    star = ".*" if greedy else ".*?"
-    position = 0
-    while position < len(pattern):
-        character = pattern[position]
-        if character == "*":
-            if parts[-1:] != [star]:
-                parts.append(star)
-        elif character == "?":
-            parts.append(".")
-        elif character == "\\":
-            position += 1
-            escaped = pattern[position : position + 1]
-            if not escaped or escaped not in "*?\\/}":
-                raise ValueError(f"\\{escaped} means nothing in a pattern")
-            parts.append(re.escape(escaped))
-        else:
-            parts.append(re.escape(character))
-        position += 1
-    return "".join(parts)
+def _trimmed(value: str | None, pattern: str, mark: str) -> str:
+    # `##` and `%%` are `#` and `%` with a pattern that begins with the same character, wherever it comes from.
+    cut = without_prefix if mark == "#" else without_suffix
+    return cut(value or "", pattern.removeprefix(mark), longest=pattern.startswith(mark))
+
+
+_Modified = Callable[[str | None, list[str]], str]
+
+_MODIFIED: dict[str, _Modified] = {
+    ":-": lambda value, words: value or words[0],
+    "-": lambda value, words: words[0] if value is None else value,
+    ":+": lambda value, words: words[0] if value else "",
+    "+": lambda value, words: "" if value is None else words[0],
+    ":?": lambda value, words: _required(value, words[0], is_colon=True),
+    "?": lambda value, words: _required(value, words[0], is_colon=False),
+    "#": lambda value, words: _trimmed(value, words[0], "#"),
+    "%": lambda value, words: _trimmed(value, words[0], "%"),
+    "/": lambda value, words: replaced(value or "", words[0], words[1], everywhere=False),
+    "//": lambda value, words: replaced(value or "", words[0], words[1], everywhere=True),
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pybuild.grammar import WordError, expand, split
+from pybuild.grammar.words import expand_text
 
 ENV = {
     "set": "value",
@@ -14,6 +15,7 @@ ENV = {
     "stars": "a*b*",
     "two": "one two",
     "lines": "up\ndown",
+    "cut": "%.*",
     "ñ": "n",
 }
 
@@ -97,6 +99,23 @@ ENV = {
         ("${set/a/$file}", "vlib.so.1lue"),
         ("${set/a/\\1}", "v\\1lue"),
         ("${set/[av]/x}", "value"),
+        ("${lines//*/X}", "X\nX"),
+        ("${lines/d*n/X}", "up\nX"),
+        ("${lines//p*n/X}", "up\ndown"),
+        ("${path//a*b/X}", "/X/c"),
+        # The text of // is a template.
+        ("${file//l?b/[\\$0]}", "[\\lib].so.1"),
+        ("${file/l?b/\\$0}", "\\$0.so.1"),
+        # A name may be empty, and is never set.
+        ("${+w}", ""),
+        ("${/a/b}", ""),
+        ("${-}", ""),
+        ("$²", "$²"),
+        # A byte order mark is no text.
+        ("\ufeff$set", "value"),
+        ("\ufeffx", "x"),
+        # The longest is asked for by a pattern that begins with the mark, wherever it comes from.
+        ("${file%$cut}", "lib"),
     ],
 )
 def test_expand(text, expected):
@@ -120,7 +139,7 @@ def test_expand(text, expected):
         ("${a=b}", "unknown modifier '=b'", "=b"),
         ("${a^^}", "unknown modifier '^^'", "^^"),
         ("${a/b}", "${x/ without a second /", "${a/b}"),
-        ("${a//}", "${x// without a second /", "${a//}"),
+        ("${a//}", "${x/ without a second /", "${a//}"),
         ("x${a:?}y", "a: is not set", "${a:?}"),
         ("x${empty:?}y", "empty: is empty", "${empty:?}"),
         ("x${a?give $set}y", "a: give value", "${a?give $set}"),
@@ -149,6 +168,13 @@ def test_errors_mark_what_is_wrong(text, message, marked):
         ("${unset:-1 2}", ["1", "2"]),
         ("a b", ["a", "b"]),
         (r"a\ b", ["a b"]),
+        ("a\u3000b\x1cc", ["a", "b\x1cc"]),
+        # What stands before a modifier in the same word is lost: BuildKit's buffer.
+        ("a${unset:-b}c", ["bc"]),
+        ("x a${set#v}", ["x", "alue"]),
+        ('a"b${unset:-c}"', ["bc"]),
+        # Blanks behind << belong to the word.
+        ("cat <<  a < b", ["cat", "<<  a", "<", "b"]),
         ("'a b'", ["a b"]),
     ],
 )
@@ -163,7 +189,26 @@ def test_the_escape_character_is_the_directives():
     assert expand(r"${stars%\*}", ENV, escape="`") == "a*b"
 
 
-def test_nesting_has_an_end():
-    with pytest.raises(WordError, match="nested too deep"):
-        expand("${x:-" * 5000 + "}" * 5000, {})
-    assert expand("${x:-" * 50 + "a" + "}" * 50, {}) == "a"
+def test_nesting_has_no_end():
+    depth = 2_000
+    assert expand("${x:-" * depth + "a" + "}" * depth, {}) == "a"
+    assert expand('"${x:-' * depth + "a" + '}"' * depth, {}) == "a"
+    with pytest.raises(WordError, match="without a } behind it"):
+        expand("${x:-" * depth, {})
+
+
+def test_the_body_of_a_here_document_keeps_its_quotes():
+    assert expand_text("it's \"$set\" \\$set ${unset:-'x'}\n", ENV) == "it's \"value\" $set 'x'\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["${long%%a*a*a*a*a*a*a*b}", "${long//a*b/x}", "${long//a*a*a*a*a*a*a*a*b/x}", "${long##*a*a*a*b*a}"]
+)
+def test_a_pattern_takes_linear_time(text):
+    value = "a" * 100_000
+    assert expand(text, {"long": value}) == value
+
+
+def test_a_pattern_without_end_is_an_error():
+    with pytest.raises(WordError, match="a pattern that is too long"):
+        expand("${long#" + "?" * 10_000 + "x}", {"long": "a" * 100_000})

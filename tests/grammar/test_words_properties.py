@@ -111,7 +111,11 @@ def test_an_expansion_is_not_expanded_again(value):
     assert expand("$A", {"A": value}) == expand('"${A}"', {"A": value}) == value
 
 
-@given(WORDS, ENVS)
+# Without modifiers: BuildKit's splitting forgets what stands before one (see test_words).
+SPLIT = st.lists(st.one_of(TEXTS, ESCAPED, SINGLE, PLAIN_VARIABLES, PLAIN_VARIABLES.map(quoted)), max_size=6).map(joined)
+
+
+@given(SPLIT, ENVS)
 def test_split_words_hold_what_expand_holds_but_blanks(word, env):
     text, _ = word
     assert "".join("".join(split(text, env)).split()) == "".join(expand(text, env).split())
