@@ -7,9 +7,11 @@ https to http, reads no .netrc. Source: distribution-spec; RFC 9110.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -17,13 +19,15 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from pybuild.registry import answers
+from pybuild.registry import answers, certificates
 from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Authorization, Scopes, TokenRequest
+from pybuild.registry.connections import cause_of, reason_of
 from pybuild.registry.credentials import Credentials, find
 from pybuild.registry.endpoint import endpoints, is_local
 from pybuild.registry.errors import BrokenOff, UnexpectedAnswer, Unreachable
-from pybuild.registry.retries import RETRIED_STATUSES, Patience
+from pybuild.registry.retries import RETRIED_STATUSES, Patience, seconds_of
+from pybuild.registry.urls import host, origin
 
 Body = BinaryIO | bytes | None
 
@@ -33,16 +37,30 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
 _HOPELESS = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
-# The system's certificates before those that come with Python: a company's own are there.
-_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
-_CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 class _Adapter(HTTPAdapter):
-    """Sends bodies in larger blocks than 16 KiB."""
+    """Sends bodies in larger blocks than 16 KiB, and speaks TLS as the given context says: one for all connections.
+
+    requests would read the system's certificates anew for each, which is 20 ms; plain http needs none of them.
+    """
+
+    def __init__(self, make_context: Callable[[], ssl.SSLContext], connections: int) -> None:
+        self._context = functools.cache(make_context)
+        super().__init__(pool_maxsize=connections)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **rest: object) -> None:
         super().init_poolmanager(connections, maxsize, block, blocksize=_BLOCK, **rest)
+
+    def build_connection_pool_key_attributes(  # type: ignore[override]
+        self, request: requests.PreparedRequest, verify: object, cert: object = None
+    ) -> tuple[dict[str, object], dict[str, object]]:
+        parts = urlsplit(str(request.url))
+        tls = {"ssl_context": self._context()} if parts.scheme == "https" else {}
+        return {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port}, dict(tls)
+
+    def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
+        """The context does it."""
 
 
 class Stream:
@@ -65,7 +83,7 @@ class Stream:
             content: bytes = self._response.raw.read(size, decode_content=False)
         except _BROKEN as error:
             raise BrokenOff(
-                f"{self._subject}: the connection to {_host(self.url)} broke: {_reason(error)}", url=self.url, hint="try again"
+                f"{self._subject}: the connection to {host(self.url)} broke: {reason_of(error)}", url=self.url, hint="try again"
             ) from error
         return content
 
@@ -100,8 +118,13 @@ class Client:
         self._session.headers.update({"User-Agent": "pybuild", "Accept-Encoding": "identity"})
         if insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        # What a redirect leads to is not shown our certificate, and not trusted for the registry's authorities.
+        elsewhere = functools.partial(certificates.context, None, self._environ, insecure=insecure)
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(pool_maxsize=connections))
+            self._session.mount(scheme, _Adapter(elsewhere, connections))
+        ours = functools.partial(certificates.context, registry, self._environ, insecure=insecure)
+        for place in self._places:
+            self._session.mount(f"{place}/", _Adapter(ours, connections))
 
     @property
     def identity_token(self) -> str | None:
@@ -166,7 +189,7 @@ class Client:
         """The same, with the answer's body still to be read: what breaks there is the caller's to go on with."""
         base = self._base(subject)
         url = urljoin(base, target)
-        self._check_encrypted(base, url, f"{subject}: {self.registry} wants content sent to {_host(url)} unencrypted")
+        self._check_encrypted(base, url, f"{subject}: {self.registry} wants content sent to {host(url)} unencrypted")
         response = self._persistent(method, url, dict(headers or {}), body, scopes, subject, attempts or self.patience.attempts)
         with contextlib.closing(response):
             stream = Stream(response, subject)
@@ -216,13 +239,13 @@ class Client:
                 self._has_answered = True
                 if response.status_code not in RETRIED_STATUSES or attempt >= attempts:
                     return response
-                retry_after = _seconds(response.headers.get("Retry-After", ""))
+                retry_after = seconds_of(response.headers.get("Retry-After", ""))
                 response.close()
             self.patience.wait(attempt, retry_after)
 
     def _authorized(self, method: str, url: str, headers: dict[str, str], body: Body, scopes: Scopes) -> requests.Response:
         """One attempt; a 401 that names what it wants is answered with it."""
-        is_ours = self._place is not None and _origin(url) == _origin(self._place)
+        is_ours = self._place is not None and origin(url) == origin(self._place)
         used = self._authorization.header(scopes, url=url) if is_ours else None
         response = self._followed(method, url, headers, body, used)
         demand = response.headers.get("WWW-Authenticate")
@@ -238,17 +261,17 @@ class Client:
         self, method: str, url: str, headers: dict[str, str], body: Body, authorization: str | None
     ) -> requests.Response:
         """One request and the redirects after it. The header goes to the host that it is meant for, and no further."""
-        home = _origin(url)
+        home = origin(url)
         for _ in range(_MOST_REDIRECTS + 1):
-            own = {"Authorization": authorization} if authorization and _origin(url) == home else {}
+            own = {"Authorization": authorization} if authorization and origin(url) == home else {}
             response = self._send(method, url, headers | own, body)
             place = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not place or method not in ("GET", "HEAD"):
                 return response
             response.close()
             before, url = url, urljoin(url, place)
-            self._check_encrypted(before, url, f"{_host(before)} redirects to {_host(url)} unencrypted")
-        raise UnexpectedAnswer(f"{_host(url)}: too many redirects", url=url, status=response.status_code)
+            self._check_encrypted(before, url, f"{host(before)} redirects to {host(url)} unencrypted")
+        raise UnexpectedAnswer(f"{host(url)}: too many redirects", url=url, status=response.status_code)
 
     def _send(self, method: str, url: str, headers: dict[str, str], body: Body) -> requests.Response:
         if body is not None and not isinstance(body, bytes):
@@ -261,7 +284,6 @@ class Client:
             stream=True,
             allow_redirects=False,
             timeout=(self.patience.connect_seconds, self.patience.answer_seconds),
-            verify=False if self._insecure else _certificates(self._environ),
             proxies=_proxies(url, self._environ),
         )
 
@@ -283,7 +305,7 @@ class Client:
                         return _read_text(stream)
                     if response.status_code not in RETRIED_STATUSES or is_last:
                         answer = Answer(response.url, response.status_code, {}, _read_some(stream))
-                        raise answers.refusal(answer, subject, registry=_host(request.url), credentials=self._credentials)
+                        raise answers.refusal(answer, subject, registry=host(request.url), credentials=self._credentials)
             except BrokenOff:
                 if is_last:
                     raise
@@ -296,7 +318,7 @@ class Client:
         """Whether it makes sense to try again: not with a bad certificate, and not where nobody has ever answered."""
         if isinstance(error, _HOPELESS):
             return False
-        return self._has_answered or not isinstance(_cause(error), urllib3.exceptions.NewConnectionError)
+        return self._has_answered or not isinstance(cause_of(error), urllib3.exceptions.NewConnectionError)
 
     def _unreachable(self, error: Exception, url: str, subject: str) -> Unreachable:
         hint = "is it running, is the name right, and does the network reach it?"
@@ -305,60 +327,11 @@ class Client:
             hint = (
                 "it speaks plain http: use --insecure"
                 if is_plain
-                else "set SSL_CERT_FILE to its certificate authority's file, or use --insecure"
+                else "put its certificate authority into ~/.config/pybuild/certs.d/HOST/ca.crt, or use --insecure"
             )
         elif isinstance(error, requests.exceptions.ProxyError):
             hint = "see HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment"
-        return Unreachable(f"{subject}: cannot reach {_host(url)}: {_reason(error)}", url=url, hint=hint)
-
-
-def _host(url: str) -> str:
-    """Host and port alone: the rest of a URL may hold a signature."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The innermost thing that went wrong: requests wraps urllib3's retry error, which wraps the real one."""
-    while True:
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((part for part in reversed(error.args) if isinstance(part, BaseException)), None)
-        if inner is None:
-            return error
-        error = inner
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong in a few words."""
-    cause = _cause(error)
-    if isinstance(cause, urllib3.exceptions.NameResolutionError):
-        return "no such host"
-    if isinstance(cause, urllib3.exceptions.IncompleteRead):
-        return f"{cause.expected} bytes are missing"
-    for system in (cause, cause.__cause__, cause.__context__):
-        if isinstance(system, OSError) and system.strerror:
-            return system.strerror.lower()
-    # A refused connection is a TimeoutError to urllib3, so this comes behind what the system says.
-    if isinstance(cause, urllib3.exceptions.TimeoutError):
-        return "timed out"
-    text = str(cause).rpartition(">: ")[2] or str(cause)
-    return text.partition(" (")[0].strip(" :") or type(cause).__name__
-
-
-def _seconds(retry_after: str) -> float:
-    """A Retry-After header in seconds; its form as a date is taken as no advice."""
-    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
-
-
-def _certificates(environ: Mapping[str, str]) -> str | bool:
-    for path in (*(environ[name] for name in _CA_VARIABLES if environ.get(name)), *filter(os.path.exists, _CA_FILES)):
-        return path
-    return True
+        return Unreachable(f"{subject}: cannot reach {host(url)}: {reason_of(error)}", url=url, hint=hint)
 
 
 def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -380,7 +353,7 @@ def _read_text(stream: Stream) -> bytes:
         size += len(piece)
         if size > _LONGEST_TEXT:
             raise UnexpectedAnswer(
-                f"{_host(stream.url)}: an answer of over {_LONGEST_TEXT} bytes", url=stream.url, status=stream.status
+                f"{host(stream.url)}: an answer of over {_LONGEST_TEXT} bytes", url=stream.url, status=stream.status
             )
     return b"".join(pieces)
 

@@ -5,6 +5,7 @@ RegistryError
 ├── InvalidReference         text that is no image name
 ├── InvalidDocument          a manifest, index, config or archive that breaks its specification
 │   └── UnsupportedMediaType a document of a kind that pybuild does not read
+├── Blocked                  a registry that the user's settings forbid
 ├── PlatformNotFound         an index without an image for the wanted platform
 ├── StoreError               the local store
 │   ├── BlobNotFound
@@ -57,6 +58,10 @@ class UnsupportedMediaType(InvalidDocument):
     def __init__(self, media_type: str, *, where: str, hint: str | None = None) -> None:
         super().__init__(f"{where}: unsupported media type {media_type!r}", hint=hint)
         self.media_type = media_type
+
+
+class Blocked(RegistryError):
+    """A registry that the user's settings forbid."""
 
 
 class PlatformNotFound(RegistryError):

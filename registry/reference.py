@@ -19,6 +19,7 @@ _PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _LABEL = r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?\Z")
+_IDENTITY = re.compile(r"[0-9a-f]{64}\Z")
 _LONGEST_NAME = 255
 
 
@@ -55,6 +56,9 @@ class Reference:
                 )
         elif digest is None:
             tag = "latest"
+        if _IDENTITY.match(name):
+            # docker, too: it would be taken for the ID of an image.
+            raise InvalidReference(f"invalid image name {text!r}: it reads as an ID", hint="a name is not 64 hex digits")
         registry, path = _split_registry(name)
         if not _HOST.match(registry):
             raise InvalidReference(f"invalid image name {text!r}: bad registry {registry!r}")

@@ -5,37 +5,36 @@ Source: distribution-spec, "Pull" and "Push".
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import io
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 from urllib.parse import urljoin
 
 from pybuild.registry import media
 from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Scopes, scope
-from pybuild.registry.client import Client
+from pybuild.registry.client import Client, Stream
 from pybuild.registry.digest import Digest
-from pybuild.registry.errors import AuthenticationFailed, BrokenOff, DigestMismatch, NotInRegistry, UnexpectedAnswer, Unreachable
+from pybuild.registry.errors import AuthenticationFailed, DigestMismatch, NotInRegistry, UnexpectedAnswer, Unreachable
 from pybuild.registry.model import Descriptor, Manifest
 from pybuild.registry.retries import RETRIED_STATUSES
 
-_BLOCK = 1 << 20
 _ACCEPT = ", ".join((*media.MANIFESTS, *media.INDEXES))
 
 # What registry:2 says when another push of the same layers is at work: it reads its own files while it writes them.
 _PASSING = ("DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN")
 _LOOKS_AT_A_MANIFEST = 3
 
-Told = Callable[[int], None]
 
+class _Bytes(io.BytesIO):
+    """A sink in memory."""
 
-class Sink(Protocol):
-    """Where downloaded bytes go."""
-
-    def write(self, content: bytes, /) -> object:
-        """Take the next bytes."""
+    def restart(self) -> None:
+        self.seek(0)
+        self.truncate()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,60 +95,36 @@ class Repository:
                 return
             self.client.patience.wait(attempt)
 
-    def fetch(self, blob: Descriptor, sink: Sink, *, told: Told) -> None:
-        """Write a blob's bytes to `sink`, going on where a connection breaks; `told` hears how many there are so far.
+    def about(self, blob: Descriptor) -> str:
+        """What an error about a blob begins with."""
+        return f"{self.name}: blob {blob.digest.short}"
 
-        Raises TransferError, and DigestMismatch: then the sink holds rubbish.
-        """
-        subject = f"{self.name}: blob {blob.digest.short}"
-        digest, done, attempt = hashlib.sha256(), 0, 0
-        while True:
-            attempt += 1
-            headers = {"Range": f"bytes={done}-"} if done else {}
-            before = done
-            try:
-                with self.client.stream(
-                    "GET",
-                    f"/v2/{self.path}/blobs/{blob.digest}",
-                    subject=subject,
-                    scopes=self._scopes,
-                    accept=(200, 206) if done else (200,),
-                    headers=headers,
-                ) as stream:
-                    # A server that knows no ranges starts over: what is here already is passed by.
-                    skip = done if stream.status == 200 else 0
-                    while content := stream.read(_BLOCK):
-                        fresh = content[skip:] if skip else content
-                        skip = max(0, skip - len(content))
-                        done += len(fresh)
-                        if done > blob.size:
-                            raise DigestMismatch(expected=f"{blob.size} bytes", actual="more", where=subject)
-                        digest.update(fresh)
-                        sink.write(fresh)
-                        told(done)
-                if done == blob.size:
-                    break
-                raise BrokenOff(
-                    f"{subject}: {self.client.registry} sent {done} of {blob.size} bytes", url=stream.url, hint="try again"
-                )
-            except BrokenOff:
-                # One that gets on is given all the time it needs.
-                attempt = 1 if done > before else attempt
-                if attempt >= self.client.patience.attempts:
-                    raise
-            self.client.patience.wait(attempt)
-        if digest.hexdigest() != blob.digest.hex:
-            raise DigestMismatch(expected=blob.digest, actual=f"sha256:{digest.hexdigest()}", where=subject)
+    @contextlib.contextmanager
+    def opened(self, blob: Descriptor, *, start: int = 0) -> Iterator[tuple[Stream, int]]:
+        """A blob's bytes from `start` on, unchecked, and where they really start. Raises TransferError."""
+        with self.client.stream(
+            "GET",
+            f"/v2/{self.path}/blobs/{blob.digest}",
+            subject=self.about(blob),
+            scopes=self._scopes,
+            accept=(200, 206, 416) if start else (200,),
+            headers={"Range": f"bytes={start}-"} if start else {},
+        ) as stream:
+            if stream.status == 416:
+                raise DigestMismatch(expected=f"{blob.size} bytes", actual=f"{start} at most", where=self.about(blob))
+            yield stream, _start_of(stream, start) if stream.status == 206 else 0
 
     def read(self, blob: Descriptor) -> bytes:
-        """All bytes of a small blob. Raises TransferError and DigestMismatch."""
-        sink = io.BytesIO()
-        self.fetch(blob, sink, told=lambda done: None)
+        """All bytes of a small blob, checked. Raises TransferError and DigestMismatch."""
+        from pybuild.registry.download import Download
+
+        sink = _Bytes()
+        Download(blob, sink, told=lambda done: None).fetch(self)
         return sink.getvalue()
 
     def has(self, blob: Descriptor) -> bool:
         """Whether the blob is there. Raises DigestMismatch when it has another size there."""
-        subject = f"{self.name}: blob {blob.digest.short}"
+        subject = self.about(blob)
         answer = self.client.request(
             "HEAD", f"/v2/{self.path}/blobs/{blob.digest}", subject=subject, scopes=self._scopes, accept=(200, 404)
         )
@@ -165,7 +140,7 @@ class Repository:
             answer = self.client.request(
                 "POST",
                 f"/v2/{self.path}/blobs/uploads/?mount={blob.digest}&from={origin}",
-                subject=f"{self.name}: blob {blob.digest.short}",
+                subject=self.about(blob),
                 scopes=scopes,
                 accept=(201, 202, 400, 401, 403, 404, 405),
             )
@@ -177,7 +152,7 @@ class Repository:
 
     def upload(self, blob: Descriptor, content: BinaryIO) -> None:
         """Send a blob; `content` is rewound and sent anew when that breaks. Raises TransferError and DigestMismatch."""
-        subject = f"{self.name}: blob {blob.digest.short}"
+        subject = self.about(blob)
         attempt = 0
         while True:
             attempt += 1
@@ -230,3 +205,12 @@ class Repository:
         said = answer.headers.get("docker-content-digest", "")
         if said.startswith("sha256:") and said != blob.digest:
             raise DigestMismatch(expected=blob.digest, actual=f"{said} in the registry", where=where)
+
+
+def _start_of(stream: Stream, asked: int) -> int:
+    """Where a partial answer starts. Raises UnexpectedAnswer when it is behind what was asked for: the rest would not fit."""
+    found = re.match(r"bytes (\d+)-", stream.headers.get("Content-Range", ""))
+    start = int(found[1]) if found else asked
+    if start > asked:
+        raise UnexpectedAnswer(f"asked for bytes from {asked} on, got them from {start} on", url=stream.url, status=206)
+    return start

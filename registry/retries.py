@@ -29,3 +29,15 @@ class Patience:
         """Pause after the given attempt, counted from 1; a server's Retry-After is `at_least`, within reason."""
         ceiling = min(self.longest_seconds, self.first_seconds * 2 ** (attempt - 1))
         self.pause(max(ceiling * (0.5 + self.chance() / 2), min(at_least, 6 * self.longest_seconds)))
+
+
+def seconds_of(retry_after: str, *, now: float | None = None) -> float:
+    """A Retry-After header in seconds, whether it is a number or a date; 0 for what is neither. Source: RFC 9110, 10.2.3."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - (time.time() if now is None else now))
+    except ValueError:
+        return 0.0

@@ -66,6 +66,12 @@ class BlobWriter:
         self.size += size
         return size
 
+    def restart(self) -> None:
+        """Forget all bytes so far."""
+        self._file.seek(0)
+        self._file.truncate()
+        self.size = 0
+
     def commit(self, digest: Digest) -> None:
         """Put the bytes into the store as `digest`, which the caller has computed from them."""
         self._file.close()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from pybuild.registry import media, parallel
-from pybuild.registry.client import Client
 from pybuild.registry.config import ImageConfig
+from pybuild.registry.download import Download
 from pybuild.registry.errors import BlobNotFound, InvalidDocument, InvalidReference, NotInRegistry
 from pybuild.registry.model import Descriptor, Index, Manifest, is_index
 from pybuild.registry.origins import origins, remember
@@ -22,6 +22,7 @@ from pybuild.registry.progress import Action, Listener, Transferred, one_at_a_ti
 from pybuild.registry.reference import Reference
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import Patience
+from pybuild.registry.sources import Sources
 from pybuild.registry.store import Image, Store
 from pybuild.registry.values import replace
 
@@ -45,8 +46,8 @@ def resolve(
 
     Raises TransferError, PlatformNotFound, InvalidDocument and DigestMismatch.
     """
-    with Client(reference.registry, path=reference.path, insecure=insecure, patience=patience) as client:
-        return _resolve(Repository(client, reference.path), reference, platform or Platform.here())
+    with Sources(reference, insecure=insecure, patience=patience) as sources:
+        return sources.first(lambda repository: _resolve(repository, reference, platform or Platform.here()))
 
 
 def pull(
@@ -64,20 +65,16 @@ def pull(
     Raises TransferError, PlatformNotFound, InvalidDocument and DigestMismatch; the store then has no new name.
     """
     tell, stop = one_at_a_time(listener), Stop()
-    with (
-        store.in_use(),
-        Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client,
-    ):
-        repository = Repository(client, reference.path)
-        found = _resolve(repository, reference, platform or Platform.here())
+    with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs) as sources:
+        found = sources.first(lambda repository: _resolve(repository, reference, platform or Platform.here()))
         layers = tuple({layer.digest: layer for layer in found.manifest.layers}.values())
         # The temporary files are this thread's to remove: one that waits for a silent registry is not waited for.
         with ExitStack() as writers:
-            parallel.run([_fetching(store, repository, layer, tell, stop, writers) for layer in layers], stop, jobs=jobs)
+            parallel.run([_fetching(store, sources, layer, tell, stop, writers) for layer in layers], stop, jobs=jobs)
         store.add(found.raw_config, found.manifest.config.media_type)
         store.add(found.manifest.raw, found.manifest.media_type)
         store.tag(found.descriptor, reference)
-    remember(store, reference.repository, (layer.digest for layer in layers))
+        remember(store, sources.main.name, (layer.digest for layer in layers))
     return Image(found.descriptor, found.manifest, found.config)
 
 
@@ -104,15 +101,13 @@ def push(
         if not store.has(blob) and blob.media_type not in media.FOREIGN_LAYERS:
             raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
     tell, stop = one_at_a_time(listener), Stop()
-    with (
-        store.in_use(),
-        Client(reference.registry, path=reference.path, insecure=insecure, patience=patience, connections=jobs) as client,
-    ):
-        repository = Repository(client, reference.path, ("pull", "push"))
+    actions = ("pull", "push")
+    with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs, actions=actions) as sources:
+        repository = sources.main
         sent = [blob for blob in blobs if store.has(blob)]
         parallel.run([_sending(store, repository, blob, tell, stop) for blob in sent], stop, jobs=jobs)
         repository.put_manifest(manifest, str(reference.tag or descriptor.digest))
-    remember(store, reference.repository, (blob.digest for blob in sent))
+        remember(store, repository.name, (blob.digest for blob in sent))
     return descriptor
 
 
@@ -151,7 +146,7 @@ def _resolve(repository: Repository, reference: Reference, platform: Platform) -
 
 
 def _fetching(
-    store: Store, repository: Repository, blob: Descriptor, tell: Listener, stop: Stop, writers: ExitStack
+    store: Store, sources: Sources, blob: Descriptor, tell: Listener, stop: Stop, writers: ExitStack
 ) -> Callable[[], None]:
     def told(action: Action, done: int) -> None:
         stop.check()
@@ -162,8 +157,9 @@ def _fetching(
             told("exists", blob.size)
             return
         writer = writers.enter_context(store.writer())
+        download = Download(blob, writer, told=lambda done: told("pull", done))
         try:
-            repository.fetch(blob, writer, told=lambda done: told("pull", done))
+            sources.first(download.fetch)
         except NotInRegistry as error:
             if blob.media_type in media.FOREIGN_LAYERS:
                 error.hint = "this layer may not be redistributed: images for Windows are not supported"

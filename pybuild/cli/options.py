@@ -12,6 +12,8 @@ from pybuild.registry.values import frozen
 
 _OUTPUTS = ("oci", "docker", "tar", "local", "registry", "image")
 
+_TRUE, _FALSE = ("true", "1", "t"), ("false", "0", "f")
+
 Values = tuple[str, ...]
 Convert = Callable[[Values], object]
 
@@ -46,6 +48,14 @@ def number(values: Values) -> int | None:
     if not values[-1].isascii() or not values[-1].isdigit():
         raise ValueError(f"{values[-1]!r} is not a whole number")
     return int(values[-1])
+
+
+def truth(values: Values) -> bool:
+    """The last value as true or false, in docker's spellings."""
+    text = values[-1].lower()
+    if text not in _TRUE and text not in _FALSE:
+        raise ValueError(f"{values[-1]!r} is neither true nor false")
+    return text in _TRUE
 
 
 def _jobs(values: Values) -> int:
@@ -122,6 +132,7 @@ BUILD = (
     ),
     Option(("--push",), "push", None, "Push the image to the registries of its names."),
     Option(("--insecure",), "insecure", None, "Allow registries without TLS, or with certificates that cannot be checked."),
+    Option(("--tls-verify",), "tls_verify", truth, "The other way to say --insecure: =false.", "BOOL", default="true"),
     Option(
         ("--timestamp",),
         "timestamp",
@@ -137,10 +148,13 @@ BUILD = (
 )
 
 
-def build_image(*, context: str, iidfile: str | None, quiet: bool, progress: str, **options: object) -> None:
+def build_image(
+    *, context: str, iidfile: str | None, quiet: bool, progress: str, insecure: bool, tls_verify: bool, **options: object
+) -> None:
     """Build, and print what the options ask for. Raises what `pybuild.build` does."""
     from pybuild.api import build
 
+    options["insecure"] = insecure or not tls_verify
     shown = open_progress("quiet" if quiet else progress, sys.stderr)
     result = build(context, progress=shown, **options)  # type: ignore[arg-type]
     if iidfile is not None:

@@ -7,13 +7,14 @@ import sys
 import click
 
 from pybuild import api
+from pybuild.cli.registry_options import insecure_option
 from pybuild.progress import MODES, open_progress
 
 
 @click.command("pull", short_help="Fetch an image from a registry")
 @click.argument("name")
 @click.option("--platform", metavar="OS/ARCH", help="Which image of several; else this machine's.")
-@click.option("--insecure", is_flag=True, help="Allow a registry without TLS, or with a certificate that cannot be checked.")
+@insecure_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the name alone.")
 @click.option("--progress", type=click.Choice(MODES), default="auto", show_default=True, help="How to show what happens.")
 def command(name: str, platform: str | None, insecure: bool, quiet: bool, progress: str) -> None:

@@ -24,6 +24,8 @@ DIGEST = Digest.of(b"")
         ("localhost:5000/app", "localhost:5000/app:latest", "localhost:5000/app:latest"),
         ("127.0.0.1:5000/a/b/c:v1", "127.0.0.1:5000/a/b/c:v1", "127.0.0.1:5000/a/b/c:v1"),
         ("[::1]:5000/app", "[::1]:5000/app:latest", "[::1]:5000/app:latest"),
+        ("[2001:db8::1]/a/b:v1", "[2001:db8::1]/a/b:v1", "[2001:db8::1]/a/b:v1"),
+        (f"[::1]:5000/a:v1@{DIGEST}", f"[::1]:5000/a:v1@{DIGEST}", f"[::1]:5000/a:v1@{DIGEST}"),
         ("ghcr.io/a/b", "ghcr.io/a/b:latest", "ghcr.io/a/b:latest"),
         ("Host/app", "Host/app:latest", "Host/app:latest"),
         (f"ubuntu@{DIGEST}", f"docker.io/library/ubuntu@{DIGEST}", f"ubuntu@{DIGEST}"),
@@ -41,7 +43,7 @@ def test_names_as_users_write_them(text, full, familiar):
 @pytest.mark.parametrize(
     "text",
     ["", ":tag", "a:", "a:-x", "a:" + "x" * 129, "a@sha256:1", "A", "a//b", "a/", "/a", "a b", "a..b", "a___b", "-a", "a-", "http://a/b",
-     "host_/a:x/y", "localhost:port/a", "a" * 256, "a.io:99/" + "b" * 250, "a\n", "é"],
+     "host_/a:x/y", "localhost:port/a", "a" * 256, "a.io:99/" + "b" * 250, "a\n", "é", "0" * 64, "0" * 64 + ":tag", "[::1/a", "[fe80::1%eth0]/a"],
 )  # fmt: skip
 def test_what_is_no_name(text):
     with pytest.raises(InvalidReference) as failed:

@@ -1,0 +1,102 @@
+"""Private authorities and our own certificate, from the places where docker and podman look for them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from pybuild.registry import Reference
+from pybuild.registry.certificates import find
+from pybuild.registry.errors import RegistryError, Unreachable
+from pybuild.registry.transfer import push
+
+FOLDERS = (".config/pybuild/certs.d", ".config/containers/certs.d", ".config/docker/certs.d", ".docker/certs.d")
+
+
+def openssl(folder, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """An authority, and a certificate of a client's that it has signed."""
+    folder = tmp_path_factory.mktemp("authority")
+    subject = ("-subj", "/CN=clients")
+    openssl(
+        folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, "-keyout", "ca.key", "-out", "ca.crt"
+    )
+    openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=me", "-keyout", "client.key", "-out", "client.csr")
+    openssl(
+        folder, "x509", "-req", "-in", "client.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", "client.cert"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mutual_registry(tmp_path_factory, certificate, authority, docker_registry):
+    """The address of a registry that wants to see a certificate of its clients."""
+    tls = {
+        "certificate": str(certificate / "cert.pem"),
+        "key": str(certificate / "key.pem"),
+        "clientcas": [str(authority / "ca.crt")],
+    }
+    with docker_registry(tmp_path_factory.mktemp("mutual"), http={"addr": "0.0.0.0:0", "tls": tls}) as host:
+        yield host
+
+
+@pytest.mark.peers("docker-registry", "openssl")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_an_authority_in_certs_d_is_trusted_for_its_registry_alone(folder, tls_registry, certificate, store, make_image, home):
+    image, name = make_image(store, {"a": b"1"}), Reference.parse(f"{tls_registry}/private-ca")
+    place = home / folder / tls_registry
+    place.mkdir(parents=True)
+    with pytest.raises(Unreachable) as failed:
+        push(store, image, name)
+    assert "certs.d" in failed.value.hint
+    shutil.copy(certificate / "cert.pem", place / "ca.crt")
+    assert push(store, image, name)
+    place.rename(place.with_name("other.example.com"))
+    with pytest.raises(Unreachable, match="certificate verify failed"):
+        push(store, image, name)
+
+
+@pytest.mark.peers("docker-registry", "openssl")
+def test_our_own_certificate_is_shown(mutual_registry, certificate, authority, store, make_image, home):
+    image, name = make_image(store, {"a": b"1"}), Reference.parse(f"{mutual_registry}/mutual")
+    place = home / ".docker" / "certs.d" / mutual_registry
+    place.mkdir(parents=True)
+    shutil.copy(certificate / "cert.pem", place / "ca.crt")
+    with pytest.raises(Unreachable):
+        push(store, image, name)
+    for file in ("client.cert", "client.key"):
+        shutil.copy(authority / file, place / file)
+    assert push(store, image, name)
+
+
+def test_a_host_without_its_port_counts_too(tmp_path):
+    for name in ("r.io:5000", "r.io", "[::1]"):
+        (tmp_path / ".docker" / "certs.d" / name).mkdir(parents=True)
+        (tmp_path / ".docker" / "certs.d" / name / "ca.crt").touch()
+    environ = {"HOME": str(tmp_path)}
+    assert [path.parent.name for path in find("r.io:5000", environ).authorities] == ["r.io:5000", "r.io"]
+    assert [path.parent.name for path in find("r.io", environ).authorities] == ["r.io"]
+    assert [path.parent.name for path in find("[::1]:5000", environ).authorities] == ["[::1]"]
+
+
+def test_a_certificate_without_a_key_is_named(tmp_path):
+    (tmp_path / ".docker" / "certs.d" / "r.io").mkdir(parents=True)
+    (tmp_path / ".docker" / "certs.d" / "r.io" / "ca.cert").touch()
+    with pytest.raises(RegistryError, match=r"ca\.key is missing") as failed:
+        find("r.io", {"HOME": str(tmp_path)})
+    assert "*.crt" in failed.value.hint
+
+
+@pytest.mark.peers("docker-registry", "openssl")
+def test_a_file_that_is_no_certificate_is_named(tls_registry, store, make_image, home):
+    place = home / ".docker" / "certs.d" / tls_registry
+    place.mkdir(parents=True)
+    (place / "ca.crt").write_text("hello\n")
+    with pytest.raises(RegistryError, match=r"cannot use .*ca\.crt"):
+        push(store, make_image(store, {"a": b"1"}), Reference.parse(f"{tls_registry}/x"))
