@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pybuild.grammar import DockerfileError, Source, lalr, parse, words
+from pybuild.grammar import DockerfileError, Source, lalr, parse
 from pybuild.grammar import parser as parsing
 from pybuild.grammar.lalr import GRAMMARS, Grammar
+from pybuild.grammar.wordlexer import Mode, tokens
 
 FOLDER = Path(lalr.__file__).parent
 CASES = sorted(Path(__file__).parents[2].glob("fixtures/dockerfiles/*/Dockerfile"))
@@ -51,8 +52,8 @@ def test_tables_of_another_version_are_not_read(stamp, tmp_path, monkeypatch):
         if stamp is not None:
             (tmp_path / name).with_suffix(".tables").write_text(f"{stamp}\nno JSON")
     monkeypatch.setattr(lalr, "_path", lambda name: tmp_path / name)
-    grammar = Grammar("words.lark", lambda pair: words._tokens(*pair))
-    assert grammar.parse(("a$b", "\\")).data == "start"
+    grammar = Grammar("words.lark", lambda pair: tokens(*pair))
+    assert grammar.parse(("a$b", Mode())).data == "start"
 
 
 @pytest.mark.parametrize("name", GRAMMARS)
