@@ -1,4 +1,4 @@
-"""What happens in the fork before the command is there: mounts, the new root, privileges given up. Runs as pid 1.
+"""What happens in the fork before the command is there: mounts, the new root, the start. Runs as pid 1.
 
 Everything that comes from the image is looked at only after the root has been changed, or by names that were settled
 before; the command itself starts last. Nothing here may import where it is used: that module would be the image's.
@@ -9,18 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import socket
 import stat
 import struct
-from collections.abc import Iterable
 
-from pybuild.builder.accounts import Account
 from pybuild.builder.sandbox import kernel
-from pybuild.builder.sandbox.spec import CAPABILITIES, DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Overlay
+from pybuild.builder.sandbox.spec import DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Overlay
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
-_LAST_CAPABILITY = 63
 _PAGE = 4000
 _SIOCSIFFLAGS = 0x8914
 _OVERLAY_OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
@@ -45,7 +41,8 @@ def enter(command: Command) -> None:
             kernel.mount(mount.source, target, mount.kind, mount.flags, mount.data)
         if mount.target == "dev":
             _fill_dev(target)
-    _protect(root)
+    if command.security != "insecure":
+        _protect(root)
     os.chdir(root)
     # Both at one place: the old root lies on top of the new one, and is detached from there.
     kernel.pivot_root(".", ".")
@@ -139,21 +136,6 @@ def go_to(cwd: str) -> None:
     except FileNotFoundError:
         os.makedirs(cwd, 0o755, exist_ok=True)
         os.chdir(cwd)
-
-
-def give_up(account: Account, *, ignored: Iterable[signal.Signals]) -> None:
-    """Drop capabilities, take the account's ids, and no longer ignore these signals, as a new program expects it."""
-    for capability in range(_LAST_CAPABILITY + 1):
-        if capability not in CAPABILITIES and not kernel.drop_from_bounding_set(capability):
-            break
-    os.setgroups(sorted({account.gid, *account.groups}))
-    os.setresgid(account.gid, account.gid, account.gid)
-    os.setresuid(account.uid, account.uid, account.uid)
-    # A change of ids forgets it.
-    kernel.die_with_parent(signal.SIGKILL)
-    os.setsid()
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
 
 
 def execute(command: Command) -> int:

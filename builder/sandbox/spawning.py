@@ -21,7 +21,7 @@ import socket
 import sys
 from dataclasses import dataclass
 
-from pybuild.builder.sandbox import kernel, setup
+from pybuild.builder.sandbox import kernel, privileges, setup
 from pybuild.builder.sandbox.spec import Command
 
 LARGEST_MESSAGE = 8 << 20
@@ -48,6 +48,7 @@ def serve(channel: socket.socket, owner: int) -> None:
         selector.register(owner, selectors.EVENT_READ)
         selector.register(channel, selectors.EVENT_READ)
         own = os.pidfd_open(os.getpid())
+        seccomp = privileges.seccomp_filter()
         namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         try:
             while True:
@@ -64,7 +65,7 @@ def serve(channel: socket.socket, owner: int) -> None:
                         return
                     kind, number, value = pickle.loads(message)
                     if kind == "run":
-                        sandbox = _fork(number, value, descriptors, own=own, namespace=namespace)
+                        sandbox = _fork(number, value, descriptors, own=own, namespace=namespace, seccomp=seccomp)
                         if sandbox is not None:
                             running[number] = sandbox
                             selector.register(sandbox.pidfd, selectors.EVENT_READ, sandbox)
@@ -97,7 +98,7 @@ def _close_all_but(*kept: int) -> None:
     for descriptor in sorted(kept):
         os.closerange(start, descriptor)
         start = max(start, descriptor + 1)
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+    kernel.close_from(start)
 
 
 def _send(sandbox: _Sandbox, number: int) -> None:
@@ -127,7 +128,7 @@ def _tell_failure(status: int, stage: bytes, error: BaseException) -> None:
     _tell(status, b"failed %s %s" % (stage, text.encode("utf-8", "replace").replace(b"\0", b"")[:_LONGEST_REASON]))
 
 
-def _fork(number: int, command: Command, descriptors: list[int], *, own: int, namespace: int) -> _Sandbox | None:
+def _fork(number: int, command: Command, descriptors: list[int], *, own: int, namespace: int, seccomp: bytes) -> _Sandbox | None:
     """Fork pid 1 of a new namespace, for a command with a status pipe and three streams; None when that fails."""
     status, *streams = descriptors
     try:
@@ -135,7 +136,7 @@ def _fork(number: int, command: Command, descriptors: list[int], *, own: int, na
         try:
             pid = os.fork()
             if pid == 0:
-                _become(command, status, streams, server=own)
+                _become(command, status, streams, server=own, seccomp=seccomp)
         finally:
             # Only children go into the new one, and the next child into a newer one.
             kernel.enter_namespace(namespace, kernel.CLONE_NEWPID)
@@ -150,7 +151,7 @@ def _fork(number: int, command: Command, descriptors: list[int], *, own: int, na
     return _Sandbox(number, pid, os.pidfd_open(pid), status)
 
 
-def _become(command: Command, status: int, streams: list[int], *, server: int) -> None:
+def _become(command: Command, status: int, streams: list[int], *, server: int, seccomp: bytes) -> None:
     """Pid 1: never returns."""
     code = _NOT_SET_UP
     stage = b"sandbox"
@@ -169,7 +170,7 @@ def _become(command: Command, status: int, streams: list[int], *, server: int) -
         stage = b"workdir"
         setup.go_to(command.cwd)
         stage = b"sandbox"
-        setup.give_up(command.account, ignored=_IGNORED)
+        privileges.give_up(command.account, command.security, seccomp=seccomp, ignored=_IGNORED)
         code = setup.execute(command)
     except BaseException as error:
         _tell_failure(status, stage, error)

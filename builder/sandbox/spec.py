@@ -10,8 +10,6 @@ from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import follow
 from pybuild.builder.sandbox import kernel
 
-# Docker's default set. Source: moby, oci/caps/defaults.go; linux/capability.h for the numbers.
-CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
 Lookup = Callable[[str], Entry | None]
 NETWORKS = ("default", "host", "none")
 
@@ -41,7 +39,10 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command in a sandbox. `missing` are the mount points that the root lacks: a path, and whether it is a directory."""
+    """A command in a sandbox. `missing` are the mount points that the root lacks: a path, and whether it is a directory.
+
+    `security` is sandbox, or insecure: with all capabilities, no filter, and nothing of /proc and /sys hidden.
+    """
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
@@ -52,6 +53,7 @@ class Command:
     hostname: str = "pybuild"
     mounts: tuple[Mount, ...] = ()
     missing: tuple[tuple[str, bool], ...] = ()
+    security: str = "sandbox"
 
 
 MOUNTS = (

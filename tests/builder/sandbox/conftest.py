@@ -1,0 +1,88 @@
+"""A file system with a shell, and sandboxes over it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pybuild.builder.accounts import Account
+from pybuild.builder.layers.index import MergedView, TreeView
+from pybuild.builder.sandbox.folders import clear, make_overlay, provide_files
+from pybuild.builder.sandbox.server import SpawnServer
+from pybuild.builder.sandbox.spec import Command, sandbox_mounts
+
+
+@pytest.fixture(scope="module")
+def lower(tmp_path_factory, busybox):
+    folder = tmp_path_factory.mktemp("lower")
+    folder.chmod(0o755)
+    (folder / "bin").mkdir()
+    shutil.copy(busybox, folder / "bin/busybox")
+    for name in (
+        "sh",
+        "echo",
+        "id",
+        "cat",
+        "ls",
+        "sleep",
+        "touch",
+        "rm",
+        "mkdir",
+        "mount",
+        "hostname",
+        "ip",
+        "ps",
+        "mv",
+        "stat",
+        "mknod",
+        "kill",
+        "pwd",
+    ):
+        (folder / "bin" / name).symlink_to("busybox")
+    (folder / "suid").mkdir()
+    shutil.copy(busybox, folder / "suid/sleep")
+    (folder / "suid/sleep").chmod(0o4755)
+    (folder / "private").mkdir(mode=0o700)
+    (folder / "etc").mkdir()
+    (folder / "etc/hosts").write_text("the image's own\n")
+    return folder
+
+
+@pytest.fixture
+def server():
+    found = SpawnServer.start()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def sandbox(tmp_path, lower, server):
+    """Run a shell script; its exit code, its output, and what it left in the upper directory."""
+    count = iter(range(1000))
+
+    def run(script, *, lowers=None, output=None, argv=None, **values):
+        folder = tmp_path / f"run{next(count)}"
+        folder.mkdir()
+        trees = tuple(str(path) for path in (lowers or (lower,)))
+        overlay = make_overlay(str(folder), trees)
+        provide_files(str(folder), "box", values.get("network", "default"))
+        mounts, missing = sandbox_mounts(MergedView([TreeView(tree) for tree in trees]).lookup, str(folder))
+        seen = bytearray()
+        command = Command(
+            argv=argv or ("/bin/sh", "-c", script),
+            env=values.pop("env", (("PATH", "/bin"),)),
+            cwd=values.pop("cwd", "/"),
+            account=values.pop("account", Account(home="/root")),
+            rootfs=overlay,
+            hostname="box",
+            mounts=mounts,
+            missing=missing,
+            **values,
+        )
+        code = server.run(command, output=output or (lambda stream, content: seen.extend(content)))
+        clear(overlay.upper, missing)
+        return code, seen.decode(), Path(overlay.upper)
+
+    return run
