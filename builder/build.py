@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pybuild.builder import bases
+from pybuild.builder.announcing import announce_cached, announcer
 from pybuild.builder.assemble import image_config, image_layers
 from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context, check_folder
 from pybuild.builder.errors import BuildError, Interrupted
-from pybuild.builder.events import Finished, Notice, Progress, StepFinished, StepStarted
-from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, SourceStep, Step
+from pybuild.builder.events import Finished, Notice, Progress
+from pybuild.builder.graph import CopyStep, MetaStep, SourceStep, Step
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.builder.planning import Plan, make_plan, read_dockerfile
 from pybuild.builder.request import BuildRequest, BuildResult, Output
@@ -97,9 +98,9 @@ def _solve(
         for number in wanted:
             if result := cached_result(keys[number], workspace, request.compression):
                 cached[number] = result
-    announce = _announcer(graph, progress)
+    announce = announcer(graph, progress)
     if len(cached) == len(wanted):
-        _announce_cached(graph, (), announce, progress)
+        announce_cached(graph, (), announce, progress)
         return cached, keys
     return _make(plan, contexts, request, workspace, progress, keys, cached), keys
 
@@ -113,8 +114,8 @@ def _make(
     keys: tuple[str, ...],
     cached: Mapping[int, Result],
 ) -> Mapping[int, Result]:
-    from pybuild.builder.events import OneAtATime
-    from pybuild.builder.execute import Executor, Job
+    from pybuild.builder.execute import Job
+    from pybuild.builder.making import make
 
     job = Job(
         graph=plan.graph,
@@ -129,21 +130,7 @@ def _make(
         use_cache=not request.no_cache,
         jobs=request.jobs,
     )
-    serial = OneAtATime(progress)
-    announce = _announcer(plan.graph, serial)
-    runner = None
-    if any(isinstance(step, RunStep) for step in plan.graph.steps):
-        # It brings what only Linux has; a build without RUN does without.
-        from pybuild.builder.running import Runner
-
-        runner = Runner(workspace)
-    try:
-        executor = Executor(job, workspace, progress=serial, runner=runner, announce=announce)
-        _announce_cached(plan.graph, executor.at_work, announce, serial)
-        return executor.run()
-    finally:
-        if runner is not None:
-            runner.close()
+    return make(job, workspace, progress)
 
 
 def _publish(
@@ -174,29 +161,6 @@ def _publish(
 
 def _is_bare(step: Step) -> bool:
     return isinstance(step, SourceStep | MetaStep)
-
-
-def _announcer(graph: BuildGraph, progress: Progress) -> Callable[[int], None]:
-    """What tells that work on a step begins: with its place among the steps of its stage that change files."""
-    stages: dict[str, list[int]] = {}
-    for number, step in enumerate(graph.steps):
-        if not isinstance(step, MetaStep):
-            stages.setdefault(graph.stage_of(number), []).append(number)
-
-    def announce(number: int) -> None:
-        stage = graph.stage_of(number)
-        name = "" if len(graph.stages) == 1 else f"stage-{stage}" if stage.isdigit() else stage
-        place = stages[stage].index(number) + 1
-        progress.emit(StepStarted(number, place, len(stages[stage]), name, graph.steps[number].name))
-
-    return announce
-
-
-def _announce_cached(graph: BuildGraph, at_work: tuple[int, ...], announce: Callable[[int], None], progress: Progress) -> None:
-    for number, step in enumerate(graph.steps):
-        if number not in at_work and not isinstance(step, MetaStep):
-            announce(number)
-            progress.emit(StepFinished(number, 0.0, is_cached=not isinstance(step, SourceStep)))
 
 
 def _now(request: BuildRequest) -> str:

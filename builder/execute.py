@@ -93,6 +93,11 @@ class Executor:
             self._work()
         return self._results
 
+    @property
+    def reads_trees(self) -> bool:
+        """Whether there is a sandbox to be made, or something to be read that one has left."""
+        return bool(self._trees) or any(isinstance(self._job.graph.steps[number], RunStep) for number in self.making)
+
     # What to do
 
     def _to_make(self) -> tuple[int, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pybuild.builder import privilege
 from pybuild.builder.accounts import resolve_user
 from pybuild.builder.errors import StepFailed
 from pybuild.builder.graph import RunStep
+from pybuild.builder.sandbox import mapping
 from pybuild.builder.sandbox.folders import clear, furnish
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command
@@ -79,7 +81,9 @@ class Runner:
 def _failed(step: RunStep, code: int, output: str) -> StepFailed:
     lines = output.rstrip("\n").split("\n")[-_SHOWN_LINES:]
     error = StepFailed(f"exit code {code}: {step.name}", exit_code=code, output="\n".join(lines))
-    if code in (126, 127):
+    if "Invalid argument" in output and privilege.has_one_id():
+        error.hint = f"if that was a change of owner: there is no id here but one; {mapping.advice()}"
+    elif code in (126, 127):
         error.hint = f"{code} means that the command was not {'found in the image' if code == 127 else 'executable'}"
     elif code == 137:
         error.hint = "137 means that it was killed, often because memory ran out"

@@ -79,6 +79,15 @@ class Workspace:
         self.close()
 
     @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Hold no connection meanwhile: SQLite's cannot be carried over a fork."""
+        self.database.close()
+        try:
+            yield
+        finally:
+            self.database = Database(self.store.root / "pybuild.db")
+
+    @contextlib.contextmanager
     def scratch(self) -> Iterator[str]:
         """A new folder inside the store, for an overlay's upper and work directories; gone afterwards."""
         import tempfile
@@ -191,3 +200,8 @@ def remove(path: str) -> None:
             shutil.rmtree(name, ignore_errors=True) if os.path.isdir(name) else os.unlink(name)
 
     shutil.rmtree(path, onerror=unlock)
+    if os.path.lexists(path) and os.geteuid() != 0:
+        # Files of the ids that a user namespace of ours had.
+        from pybuild.builder.sandbox.inside import inside
+
+        inside(lambda _: remove(path))

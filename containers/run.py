@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from pybuild.builder import privilege
 from pybuild.builder.accounts import resolve_user
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.sandbox.folders import furnish
@@ -53,12 +55,26 @@ def command_line(container: Container, config: RunConfig) -> tuple[str, ...]:
 
 def run(container: Container, workspace: Workspace) -> int:
     """Run it to its end, on our own standard streams; its exit code. Raises SandboxError, RegistryError, PlanError."""
+    if not privilege.has(privilege.CAP_SYS_ADMIN):
+        return _run_inside(container, workspace)
     server = SpawnServer.start()
     try:
         with workspace.store.lock("build", exclusive=False):
             return _run(container, workspace, server)
     finally:
         server.close()
+
+
+def _run_inside(container: Container, workspace: Workspace) -> int:
+    """The same by a child that is root in a user namespace."""
+    from pybuild.builder.sandbox.inside import inside
+
+    def work(_: object) -> int:
+        with Workspace.open(workspace.store.root) as own, contextlib.closing(SpawnServer.start()) as server:
+            return _run(container, own, server)
+
+    with workspace.store.lock("build", exclusive=False), workspace.apart():
+        return inside(work, passed_on=_PASSED_ON)
 
 
 def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int:

@@ -63,8 +63,9 @@ def build(
     """Build an image from the Dockerfile of a folder; it is in the store afterwards, under `tags`.
 
     `compression` is gzip, zstd or none, with `:level`. `timestamp`, in seconds since 1970, takes the place of the clock in the
-    image. `progress` hears of everything that happens. A Dockerfile with RUN needs root, and should be built before the
-    process starts threads. Raises BuildError, DockerfileError, RegistryError.
+    image. `progress` hears of everything that happens. A Dockerfile with RUN should be built before the process starts threads;
+    an ordinary user's is built by a child of this process, in a user namespace. Raises BuildError, DockerfileError,
+    RegistryError.
     """
     from pybuild.builder.build import build as build_request
 
@@ -220,7 +221,7 @@ def run(
     hostname: str | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> int:
-    """Run an image in the foreground, on our own standard streams; its exit code. Root only. Raises BuildError, RegistryError."""
+    """Run an image in the foreground, on our own standard streams; its exit code. Raises BuildError, RegistryError."""
     from pybuild.containers.run import Container
     from pybuild.containers.run import run as run_container
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pybuild.builder.errors import ContextError, ExportError, LayerError
 from pybuild.builder.layers.compression import BLOCK, Source, decompressed
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, SpoolContent
+from pybuild.builder.layers.ownership import give, make_device, mark_opaque, set_attribute
 from pybuild.builder.layers.untar import read as read_tar
 from pybuild.registry import Descriptor, Digest, Store, media
 from pybuild.registry.errors import DigestMismatch, UnsupportedMediaType
@@ -134,7 +135,6 @@ class _Target:
         self._root = root
         self._below = below
         self._is_root = os.geteuid() == 0
-        self._opaque = "trusted.overlay.opaque" if self._is_root else "user.overlay.opaque"
         self._open: dict[str, int] = {}
         self._directories: dict[str, Entry] = {}
         self._implied: set[str] = set()
@@ -186,11 +186,11 @@ class _Target:
             if entry.kind is Kind.DIRECTORY:
                 self._directories[""] = entry
             elif entry.kind is Kind.OPAQUE:
-                os.setxattr(self._open[""], self._opaque, b"y")
+                mark_opaque(self._open[""])
             return
         self._trim(entry.path)
         if entry.kind is Kind.OPAQUE:
-            os.setxattr(self._directory(entry.path), self._opaque, b"y")
+            mark_opaque(self._directory(entry.path))
             self._hiding.add(entry.path)
             return
         parent, _, name = entry.path.rpartition("/")
@@ -214,7 +214,8 @@ class _Target:
                 return
             case Kind.CHARACTER | Kind.BLOCK:
                 form = stat.S_IFCHR if entry.kind is Kind.CHARACTER else stat.S_IFBLK
-                os.mknod(name, form | 0o600, os.makedev(*entry.device), dir_fd=place)
+                if not make_device(name, form, entry.device, dir_fd=place):
+                    return
             case Kind.FIFO:
                 os.mkfifo(name, 0o600, dir_fd=place)
         self._dress(place, name, entry)
@@ -227,7 +228,7 @@ class _Target:
             if stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
                 descriptor = os.open(name, _O_DIRECTORY, dir_fd=place)
                 try:
-                    os.setxattr(descriptor, self._opaque, b"y")
+                    mark_opaque(descriptor)
                 finally:
                     os.close(descriptor)
 
@@ -253,10 +254,10 @@ class _Target:
             if ends_in_hole:
                 os.ftruncate(descriptor, entry.size)
             if self._is_root and (entry.uid or entry.gid):
-                os.fchown(descriptor, entry.uid, entry.gid)
+                give(entry, descriptor)
             os.fchmod(descriptor, entry.mode)
             for key, value in entry.xattrs:
-                self._xattr(descriptor, key, value)
+                set_attribute(descriptor, key, value)
             os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(descriptor)
@@ -355,25 +356,14 @@ class _Target:
 
     def _dress(self, place: int, name: str, entry: Entry) -> None:
         if self._is_root:
-            os.chown(name, entry.uid, entry.gid, dir_fd=place, follow_symlinks=False)
+            give(entry, name, dir_fd=place, follow_symlinks=False)
         if entry.kind is not Kind.SYMLINK:
             os.chmod(name, entry.mode, dir_fd=place)
         if entry.xattrs:
             target = f"/proc/self/fd/{place}/{name}"
             for key, value in entry.xattrs:
-                self._xattr(target, key, value)
+                set_attribute(target, key, value)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=place, follow_symlinks=False)
-
-    def _xattr(self, target: int | str, key: str, value: bytes) -> None:
-        try:
-            if isinstance(target, str):
-                os.setxattr(target, key, value, follow_symlinks=False)
-            else:
-                os.setxattr(target, key, value)
-        except OSError as error:
-            # Without privilege, or on a file system without them; the layer's tar has them all the same.
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EACCES):
-                raise
 
 
 def _is_whiteout(status: os.stat_result) -> bool:

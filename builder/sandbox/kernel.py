@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
@@ -22,6 +23,7 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 _SYS_CLOSE_RANGE = 436
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _SYS_MOVE_MOUNT, _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 429, 430, 431, 432
+_SYS_MOUNT_SETATTR = 442
 # By machine: the calls that are older than the common numbers.
 _NUMBERS = {
     "pivot_root": {"x86_64": 155, "aarch64": 41},
@@ -29,6 +31,8 @@ _NUMBERS = {
     "seccomp": {"x86_64": 317, "aarch64": 277},
 }
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOUNT_ATTR_RDONLY = 1
+_AT_RECURSIVE = 0x8000
 _AT_FDCWD = -100
 _CLOEXEC = 1
 
@@ -71,6 +75,15 @@ def mount(source: str | None, target: str, kind: str | None, flags: int = 0, dat
     )
 
 
+def make_read_only(target: str) -> None:
+    """Make a mount and all below it read-only (Linux >= 5.12)."""
+    attributes = struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOUNT_SETATTR), _AT_FDCWD, _text(target), _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))
+    )
+    _check(result, f"mount_setattr {target}")
+
+
 def unmount(target: str) -> None:
     """Detach what is mounted at `target`: files there may still be open."""
     _check(_libc.umount2(_text(target), MNT_DETACH), f"umount {target}")
@@ -81,12 +94,15 @@ def pivot_root(new: str, old: str) -> None:
     _check(_libc.syscall(_number("pivot_root"), _text(new), _text(old)), "pivot_root")
 
 
-def mount_overlay(options: tuple[tuple[str, str], ...], target: str) -> None:
-    """Mount an overlay through the new mount API, which takes lower directories one at a time (Linux >= 6.8)."""
+def mount_overlay(options: tuple[tuple[str, str | None], ...], target: str) -> None:
+    """Mount an overlay through the new mount API, which takes lower directories one at a time (Linux >= 6.8).
+
+    An option without a value is a flag.
+    """
     context = _check(_libc.syscall(ctypes.c_long(_SYS_FSOPEN), b"overlay", _CLOEXEC), "fsopen overlay")
     try:
         for key, value in options:
-            _fsconfig(context, _FSCONFIG_SET_STRING, key, value)
+            _fsconfig(context, _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING, key, value)
         _fsconfig(context, _FSCONFIG_CMD_CREATE, None, None)
         mounted = _check(_libc.syscall(ctypes.c_long(_SYS_FSMOUNT), context, _CLOEXEC, 0), "fsmount overlay")
         try:

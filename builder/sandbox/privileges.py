@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterable
 
+from pybuild.builder import privilege
 from pybuild.builder.accounts import Account
 from pybuild.builder.sandbox import kernel
 
@@ -60,7 +61,9 @@ def give_up(account: Account, security: str, *, seccomp: bytes, ignored: Iterabl
         kept &= _KEPT
     else:
         kernel.keep_capabilities()
-    os.setgroups(sorted({account.gid, *account.groups}))
+    # With one id alone there are no groups to take, and the kernel refuses to take any away.
+    if not privilege.has_one_id():
+        os.setgroups(sorted({account.gid, *account.groups}))
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
     if security == "insecure":

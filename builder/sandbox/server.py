@@ -19,14 +19,17 @@ import socket
 import threading
 from collections.abc import Callable
 
+from pybuild.builder import privilege
 from pybuild.builder.errors import SandboxError
+from pybuild.builder.sandbox import mapping
 from pybuild.builder.sandbox.spawning import LARGEST_MESSAGE, serve
 from pybuild.builder.sandbox.spec import Command
 
 _BLOCK = 1 << 16
 # By the stage that could not be done: what to say, and what to do.
 _FAILURES = {
-    "sandbox": ("cannot make the sandbox", "RUN needs root with CAP_SYS_ADMIN, and a store that is not on overlayfs"),
+    "sandbox": ("cannot make the sandbox", "'pybuild doctor' says what this place allows; the store may not lie on overlayfs"),
+    "account": ("cannot take the user and his privileges", "it needs an id that is mapped here"),
     "workdir": ("cannot enter the working directory", "it has to be a directory; one that is missing is made"),
 }
 
@@ -47,9 +50,7 @@ class SpawnServer:
 
     @classmethod
     def start(cls) -> SpawnServer:
-        """Fork the server; call it while the process has one thread. Raises SandboxError when sandboxes need more rights."""
-        if os.geteuid() != 0:
-            raise SandboxError("RUN needs root", hint="build as root; a Dockerfile without RUN builds as any user")
+        """Fork the server; call it while the process has one thread. Making sandboxes takes CAP_SYS_ADMIN."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST_MESSAGE)
@@ -192,6 +193,8 @@ def _exit_code(status: bytes) -> int:
     if failure := _record(status, b"failed"):
         stage, _, reason = failure.partition(" ")
         what, hint = _FAILURES[stage]
+        if stage == "account" and privilege.has_one_id():
+            hint = f"there is no id here but root's; {mapping.advice()}"
         raise SandboxError(f"{what}: {reason}", hint=hint)
     code = _record(status, b"exit")
     if code is None:

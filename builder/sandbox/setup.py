@@ -7,19 +7,22 @@ before; the command itself starts last. Nothing here may import where it is used
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
 import stat
 import struct
 
+from pybuild.builder import privilege
 from pybuild.builder.sandbox import kernel
-from pybuild.builder.sandbox.spec import DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Overlay
+from pybuild.builder.sandbox.spec import DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Mount, Overlay
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 _PAGE = 4000
 _SIOCSIFFLAGS = 0x8914
-_OVERLAY_OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"))
+# "off" would still follow what it finds, which does not go with `userxattr`.
+_OVERLAY_OPTIONS = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))
 
 
 def enter(command: Command) -> None:
@@ -38,7 +41,7 @@ def enter(command: Command) -> None:
         if mount.kind == "bind":
             kernel.mount(mount.source, target, None, mount.flags)
         else:
-            kernel.mount(mount.source, target, mount.kind, mount.flags, mount.data)
+            _mount_new(mount, target)
         if mount.target == "dev":
             _fill_dev(target)
     if command.security != "insecure":
@@ -53,15 +56,32 @@ def enter(command: Command) -> None:
         _raise_loopback()
 
 
+def _mount_new(mount: Mount, target: str) -> None:
+    """Mount a file system of the kernel's, or what a user namespace may have in its place."""
+    try:
+        kernel.mount(mount.source, target, mount.kind, mount.flags, mount.data)
+    except OSError as error:
+        if mount.kind == "sysfs" and error.errno == errno.EPERM:
+            # It shows a network, and is refused to who does not own that.
+            kernel.mount("/sys", target, None, kernel.MS_BIND | kernel.MS_REC)
+            kernel.make_read_only(target)
+        elif mount.kind == "devpts" and error.errno == errno.EINVAL and mount.data is not None:
+            # The group of terminals has no id here.
+            kernel.mount(mount.source, target, mount.kind, mount.flags, mount.data.replace(",gid=5", ""))
+        else:
+            raise
+
+
 def _mount_root(overlay: Overlay) -> None:
+    flags = () if not privilege.is_in_user_namespace() else (("userxattr", None),)
     layers = (*(("lowerdir+", path) for path in overlay.lower), ("upperdir", overlay.upper), ("workdir", overlay.work))
     try:
-        kernel.mount_overlay((*layers, *_OVERLAY_OPTIONS), overlay.mountpoint)
+        kernel.mount_overlay((*layers, *_OVERLAY_OPTIONS, *flags), overlay.mountpoint)
     except OSError:
-        _mount_root_old(overlay)
+        _mount_root_old(overlay, "".join(f",{name}" for name, _ in flags))
 
 
-def _mount_root_old(overlay: Overlay) -> None:
+def _mount_root_old(overlay: Overlay, flags: str) -> None:
     """By mount(2), whose options fit one page: names are made short by starting from the folder that they share."""
     folder = os.path.commonpath((*overlay.lower, overlay.upper, overlay.work))
     before = os.getcwd()
@@ -70,7 +90,7 @@ def _mount_root_old(overlay: Overlay) -> None:
         lower = ":".join(_escaped(os.path.relpath(path, folder)) for path in overlay.lower)
         options = f"lowerdir={lower},upperdir={_escaped(os.path.relpath(overlay.upper, folder))},"
         options += f"workdir={_escaped(os.path.relpath(overlay.work, folder))},"
-        options += ",".join(f"{key}={value}" for key, value in _OVERLAY_OPTIONS)
+        options += ",".join(f"{key}={value}" for key, value in _OVERLAY_OPTIONS) + flags
         if len(options) > _PAGE:
             raise OSError(7, f"an image of {len(overlay.lower)} layers needs Linux 6.8 or newer")
         kernel.mount("overlay", overlay.mountpoint, "overlay", 0, options)
@@ -101,8 +121,13 @@ def _make_mount_points(command: Command, root: str) -> None:
 
 def _fill_dev(dev: str) -> None:
     for name, (major, minor) in DEVICES.items():
-        os.mknod(f"{dev}/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
-        os.chmod(f"{dev}/{name}", 0o666)
+        try:
+            os.mknod(f"{dev}/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
+            os.chmod(f"{dev}/{name}", 0o666)
+        except PermissionError:
+            # In a user namespace nobody makes devices; those of the machine are lent.
+            os.close(os.open(f"{dev}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            kernel.mount(f"/dev/{name}", f"{dev}/{name}", None, kernel.MS_BIND)
     for name, target in LINKS.items():
         os.symlink(target, f"{dev}/{name}")
     for name in ("pts", "shm", "mqueue"):

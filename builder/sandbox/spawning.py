@@ -169,7 +169,7 @@ def _become(command: Command, status: int, streams: list[int], *, server: int, s
         setup.enter(command)
         stage = b"workdir"
         setup.go_to(command.cwd)
-        stage = b"sandbox"
+        stage = b"account"
         privileges.give_up(command.account, command.security, seccomp=seccomp, ignored=_IGNORED)
         code = setup.execute(command)
     except BaseException as error:

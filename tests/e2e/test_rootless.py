@@ -1,0 +1,143 @@
+"""RUN as an ordinary user: in a user namespace, with a range of ids or with one; and the same layers as root makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from real.command import COMMAND
+from real.ordinary_user import UID, as_user, run_as_user
+
+from pybuild.builder.workspace import remove
+
+pytestmark = [pytest.mark.root, pytest.mark.peers("umoci", "newuidmap"), pytest.mark.slow]
+
+OWNERS = """FROM ubuntu
+COPY --chown=7:8 Dockerfile /given
+RUN touch /a /b && chown 1000:100 /a && chown 8:42 /b && chmod 600 /b && mkdir -m 700 /p && echo y > /p/y && chown -R 33:33 /p
+RUN rm -r /p/y && chmod 4755 /a && ln /b /c && mv /p /q && rm -r /tmp && mkdir -m 1777 /tmp
+USER user
+RUN id > /tmp/id; cat /b > /dev/null || echo no > /tmp/no
+"""
+
+
+@pytest.fixture
+def home():
+    """The user's home: a place that he may get to."""
+    path = Path(tempfile.mkdtemp(prefix="pybuild-user"))
+    os.chown(path, UID, UID)
+    yield path
+    remove(str(path))
+
+
+@pytest.fixture
+def user(home, ubuntu):
+    """Run pybuild as the user; its exit code and what it says."""
+    shutil.copytree(ubuntu, home / "ubuntu")
+    subprocess.run(["chown", "-R", str(UID), home / "ubuntu"], check=True)
+
+    def run(*arguments, **values):
+        done = run_as_user(home, *COMMAND, "--root", home / "store", *arguments, **values)
+        assert "Traceback" not in done.stdout
+        return done.returncode, done.stdout
+
+    return run
+
+
+@pytest.fixture
+def build(user, home):
+    def run(dockerfile, *options, code=0, **values):
+        (home / "context").mkdir(exist_ok=True)
+        (home / "context/Dockerfile").write_text(dockerfile)
+        base = f"ubuntu=oci-layout://{home}/ubuntu"
+        command = ("build", "--progress", "plain", "-t", "own", "--timestamp", "1600000000", "--build-context", base, *options)
+        found, said = user(*command, home / "context", **values)
+        assert found == code, said
+        return said
+
+    return run
+
+
+def running(text: str) -> list[str]:
+    """The command lines of the processes that have this in it."""
+    done = subprocess.run(["ps", "ax", "-o", "args"], capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if text in line]
+
+
+def image_id(inspected: str) -> str:
+    return json.loads(inspected)[0]["Id"]
+
+
+def test_the_image_is_the_one_that_root_makes(build, user, home, pybuild, ubuntu):
+    build(OWNERS)
+    options = ("-t", "own", "--timestamp", "1600000000", "--build-context", f"ubuntu=oci-layout://{ubuntu}")
+    pybuild("build", *options, home / "context")
+    assert image_id(user("inspect", "own")[1]) == image_id(pybuild("inspect", "own").out)
+
+
+def test_files_of_others_are_copied_from_a_stage(build, user):
+    said = build(
+        "FROM ubuntu AS made\nRUN mkdir -m 700 /p && echo y > /p/y && chmod 600 /p/y && chown -R 33:34 /p\n"
+        "FROM ubuntu\nCOPY --from=made /p /q\nRUN stat -c %u:%g:%a /q /q/y && cat /q/y\n"
+    )
+    assert "33:34:700" in said and "33:34:600" in said
+    # And out of what is known of an earlier build.
+    build(
+        "FROM ubuntu AS made\nRUN mkdir -m 700 /p && echo y > /p/y && chmod 600 /p/y && chown -R 33:34 /p\n"
+        "FROM ubuntu\nCOPY --from=made /p /r\n"
+    )
+    assert user("run", "own", "stat", "-c", "%u:%g", "/r/y")[1] == "33:34\n"
+
+
+def test_no_file_is_left_that_the_user_cannot_remove(build, user, home):
+    build("FROM ubuntu\nRUN mkdir -m 700 /p && touch /p/y && chown -R 33:33 /p\n")
+    assert not os.listdir(home / "store/tmp")
+    assert [path.stat().st_uid for path in (home / "store/trees").glob("*/p")] == [700032]
+    assert user("rmi", "own")[0] == 0
+    assert not list((home / "store/trees").glob("*/p"))
+
+
+def test_run_passes_on_the_exit_code(build, user):
+    build("FROM ubuntu\nRUN echo content > /file\n")
+    assert user("run", "own", "sh", "-c", "cat /file; id -u; exit 9") == (9, "content\n0\n")
+
+
+def test_with_one_id_a_build_works_and_says_what_is_missing(build, user):
+    said = build("FROM ubuntu\nRUN id -u && touch /f && rm -r /tmp && mkdir /tmp\n", has_range=False)
+    assert "no range in /etc/subuid" in said and "usermod --add-subuids" in said
+    said = build("FROM ubuntu\nRUN touch /f && chown 1000 /f\n", code=1, has_range=False)
+    assert "usermod --add-subuids" in said.rpartition("hint:")[2]
+    said = build("FROM ubuntu\nUSER user\nRUN id\n", code=125, has_range=False)
+    assert "usermod --add-subuids" in said.rpartition("hint:")[2]
+
+
+def test_a_failing_step_says_its_code_as_ever(build):
+    said = build("FROM ubuntu\nRUN echo told; exit 3\n", code=3)
+    assert "told" in said and "exit code 3" in said and ":2:1" in said
+
+
+def test_ctrl_c_and_kill_9_leave_nothing(build, user, home):
+    (home / "context").mkdir()
+    (home / "context/Dockerfile").write_text("FROM ubuntu\nRUN mkdir /p && chown 5 /p && echo ready && sleep 65433\n")
+    arguments = ("build", "--progress", "plain", "--build-context", f"ubuntu=oci-layout://{home}/ubuntu", home / "context")
+    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
+        command = as_user(home, *COMMAND, "--root", home / "store", *arguments)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert any("ready" in line and "echo" not in line for line in process.stderr)
+            process.send_signal(number)
+            process.stderr.read()
+            assert process.wait() == code
+        # The kernel ends what is in a process namespace by and by.
+        end = time.monotonic() + 10
+        while (left := running("sleep 65433")) and time.monotonic() < end:
+            pass
+        assert not left
+    build("FROM ubuntu\nRUN true\n")
+    assert not os.listdir(home / "store/tmp")
