@@ -30,6 +30,8 @@ def build(request: BuildRequest, *, workspace: Workspace, progress: Progress) ->
     """
     started = time.monotonic()
     workspace.clean()
+    if workspace.database.was_damaged:
+        progress.emit(Notice("pybuild.db was damaged, and is begun anew: what earlier builds did is forgotten"))
     try:
         with workspace.store.lock("build", exclusive=False):
             result = _build(request, workspace, progress, started)

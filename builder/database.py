@@ -74,13 +74,46 @@ class Database:
             raise
         except sqlite3.DatabaseError:
             self.was_damaged = True
-            for ending in ("", "-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{self._path}{ending}")
+            _remove(str(self._path))
             connection = _opened(self._path)
             connection.executescript(_SCHEMA)
             connection.execute(f"pragma user_version={_FORMAT}")
             return connection
+
+    def rebuild(self) -> int:
+        """Begin a new file with all rows of the old one that can be read; how many these are. Nobody else is at work."""
+        place = f"{self._path}.new"
+        _remove(place)
+        saved = 0
+        with self.mutex:
+            fresh = _opened(Path(place))
+            fresh.executescript(_SCHEMA)
+            tables = [row[0] for row in fresh.execute("select name from sqlite_master where type = 'table'")]
+            fresh.execute("begin")
+            for table in tables:
+                saved += self._save(table, fresh)
+            fresh.execute("commit")
+            fresh.execute(f"pragma user_version={_FORMAT}")
+            fresh.execute("pragma wal_checkpoint(truncate)")
+            fresh.close()
+            self.connection.close()
+            _remove(str(self._path))
+            os.rename(place, self._path)
+            _remove(place)
+            self.connection = self._connect()
+        return saved
+
+    def _save(self, table: str, into: sqlite3.Connection) -> int:
+        """Copy what can be read of a table: from its start up to the damage, and from its end down to it."""
+        before = into.total_changes
+        for order in ("asc", "desc"):
+            try:
+                rows = self.connection.execute(f"select * from {table} order by 1 {order}")
+                for row in rows:
+                    into.execute(f"insert or ignore into {table} values ({', '.join('?' * len(row))})", row)
+            except sqlite3.DatabaseError:
+                continue
+        return into.total_changes - before
 
     def close(self) -> None:
         """Close the file."""
@@ -184,6 +217,12 @@ class Database:
                 "insert or replace into files values (?, ?, ?, ?, ?, ?, ?)",
                 ((directory, name, *stamp, digest) for directory, name, stamp, digest in found),
             )
+
+
+def _remove(path: str) -> None:
+    for ending in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}{ending}")
 
 
 def _opened(path: Path) -> sqlite3.Connection:

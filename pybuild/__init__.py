@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pybuild.grammar.errors import DockerfileError
     from pybuild.registries import login, logout
     from pybuild.registry.errors import RegistryError
-    from pybuild.upkeep import disk_usage, prune
+    from pybuild.upkeep import disk_usage, prune, verify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "run",
     "save",
     "tag",
+    "verify",
 ]
 
 # Where each public name lives: imported when it is first asked for, since start-up time counts.
@@ -57,6 +58,7 @@ _PLACES = {
     "login": "pybuild.registries",
     "logout": "pybuild.registries",
     "prune": "pybuild.upkeep",
+    "verify": "pybuild.upkeep",
 }
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pybuild.builder.holdings import IMAGE, KINDS, LEFTOVER, MOUNT, STEP, TREE, Holding, Holdings, holdings
 from pybuild.builder.pruning import Pruned, Wish, choose
@@ -13,6 +14,9 @@ from pybuild.builder.pruning import prune as prune_workspace
 from pybuild.builder.workspace import Workspace, default_root
 from pybuild.measures import read_size
 from pybuild.registry.errors import StoreError
+
+if TYPE_CHECKING:
+    from pybuild.builder.verification import Verified
 
 LIMIT = "PYBUILD_KEEP_STORAGE"
 _LEAST_LIMIT = 10 * 10**9
@@ -55,6 +59,24 @@ def prune(
         if done is None:
             raise StoreError("others are at work in the store", hint="try again when they have ended")
         return done
+
+
+def verify(
+    *, repair: bool = False, jobs: int = 2, root: str | os.PathLike[str] | None = None
+) -> tuple[Verified, tuple[str, ...]]:
+    """Look whether everything in the store is what its digests and records say; with `repair`, put it right.
+
+    The texts say what was done about each fault, and about images that lost a part by it.
+    """
+    from pybuild.builder.verification import verify as verify_workspace
+
+    with _open(root) as workspace, workspace.store.lock("build", exclusive=repair):
+        found = verify_workspace(workspace, jobs=jobs)
+        if not repair or not found.faults:
+            return found, ()
+        from pybuild.builder.repair import repair as repair_workspace
+
+        return found, repair_workspace(workspace, found)
 
 
 def limit_of(environ: Mapping[str, str], disk_bytes: int) -> int | None:

@@ -87,11 +87,12 @@ class AmbiguousName(StoreError):
 class DigestMismatch(RegistryError):
     """Bytes that are not what their digest or size says."""
 
-    def __init__(self, *, expected: str, actual: str, where: str) -> None:
+    def __init__(self, *, expected: str, actual: str, where: str, hint: str | None = None) -> None:
         super().__init__(
             f"{where}: expected {expected}, got {actual}",
-            hint="the content was damaged or changed on the way; nothing of it was kept",
+            hint=hint or "the content was damaged or changed on the way; nothing of it was kept",
         )
+        self.where = where
         self.expected = expected
         self.actual = actual
 

@@ -20,18 +20,27 @@ from typing import BinaryIO, Self
 from pybuild.registry import media
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.digest import Digest
-from pybuild.registry.errors import AmbiguousName, BlobNotFound, DigestMismatch, ImageNotFound, InvalidReference, StoreError
+from pybuild.registry.errors import (
+    AmbiguousName,
+    BlobNotFound,
+    DigestMismatch,
+    ImageNotFound,
+    InvalidDocument,
+    InvalidReference,
+    StoreError,
+)
 from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_index
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.values import frozen, replace
 
 # What a store has in it, whoever made it.
-_OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "origins.json"} | {
-    f"pybuild.db{ending}" for ending in ("", "-wal", "-shm")
+_OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "caches", "origins.json"} | {
+    f"pybuild.db{ending}" for ending in ("", "-wal", "-shm", ".new", ".new-wal", ".new-shm")
 }
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _BLOCK = 1 << 20
+_REPAIR = "the store is damaged: 'pybuild store verify --repair' finds what else is, and puts it right"
 
 
 @frozen
@@ -188,7 +197,11 @@ class Store:
 
     def index(self) -> Index:
         """index.json as it is now."""
-        return Index.parse((self.root / "index.json").read_bytes(), media.OCI_INDEX, f"{self.root}/index.json")
+        try:
+            return Index.parse((self.root / "index.json").read_bytes(), media.OCI_INDEX, f"{self.root}/index.json")
+        except InvalidDocument as error:
+            error.hint = _REPAIR
+            raise
 
     def tagged(self, reference: Reference) -> Descriptor | None:
         """The manifest with this tag, or of this digest."""
@@ -214,6 +227,11 @@ class Store:
                     items.append(replace(item, annotations=()))
             named = {item.digest for item in items if item.annotations}
             items[:] = [item for item in items if item.annotations or item.digest not in named]
+
+    def put_index(self, index: Index) -> None:
+        """Put another index.json in place of the one that is there, as after damage."""
+        with self.lock("index", exclusive=True):
+            _replace(self.root / "index.json", index.raw)
 
     def untag(self, name: Reference) -> Descriptor | None:
         """Take one name away, and the image's entry with it when that was the last; the descriptor it named."""
@@ -322,10 +340,10 @@ class VerifiedReader:
 
     def _check(self) -> None:
         if self._size != self._blob.size:
-            raise DigestMismatch(expected=f"{self._blob.size} bytes", actual=f"{self._size}", where=self._where)
+            raise DigestMismatch(expected=f"{self._blob.size} bytes", actual=f"{self._size}", where=self._where, hint=_REPAIR)
         actual = "sha256:" + self._hash.hexdigest()
         if actual != self._blob.digest:
-            raise DigestMismatch(expected=self._blob.digest, actual=actual, where=self._where)
+            raise DigestMismatch(expected=self._blob.digest, actual=actual, where=self._where, hint=_REPAIR)
 
     def close(self) -> None:
         """Close the file behind it."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "rmi": "Remove images",
     "run": "Run an image in the foreground",
     "save": "Write images to an archive",
+    "store": "Check the store, and put it right",
     "system": "Show what the store takes",
     "tag": "Give an image another name",
 }

@@ -89,6 +89,13 @@ def _known(error: Exception) -> int:
         if others:
             sys.stderr.write(f"{len(others) + 1} errors\n")
         return error.exit_code
+    sqlite3 = sys.modules.get("sqlite3")
+    if sqlite3 is not None and isinstance(error, sqlite3.DatabaseError):
+        hint = "'pybuild store verify --repair' keeps what is sound of it"
+        if isinstance(error, sqlite3.OperationalError):
+            hint = "is the disk full, or the folder not yours?"
+        tell(f"the store's pybuild.db: {error}", hint)
+        return 1
     if isinstance(error, OSError):
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         tell(f"{where}{error.strerror or error}")

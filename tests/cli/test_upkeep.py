@@ -125,3 +125,36 @@ def test_moments(text, moment):
 def test_what_is_no_moment(text):
     with pytest.raises(ValueError, match="neither a duration nor a time"):
         read_moment(text, 0)
+
+
+@pytest.mark.damaged
+def test_verify_says_what_is_wrong_and_ends_with_1_until_it_is_right(cli, context):
+    cli("build", "-t", "one", context)
+    assert cli("store", "verify") == (0, "checked 1 image, 3 blobs, 1 layer, 0 trees, and the database: no fault\n", "")
+    store = open_store(None)
+    blob = store.find("one").manifest.layers[0]
+    os.truncate(store.path(blob.digest), 3)
+    code, out, err = cli("store", "verify")
+    assert code == 1 and err.startswith("hint: 'pybuild store verify --repair'")
+    assert out.splitlines()[1:] == [
+        "    needed by one:latest",
+        "checked 1 image, 3 blobs, 1 layer, 0 trees, and the database: 1 fault",
+    ]
+    code, out, _ = cli("store", "verify", "--repair")
+    assert code == 0 and "    removed\nimage one:latest: removed; build or pull it again\n" in out
+    assert cli("build", "-t", "one", context)[0] == 0 and store.has(blob)
+    assert cli("store", "verify")[0] == 0
+
+
+@pytest.mark.damaged
+def test_damage_that_a_command_meets_leads_to_verify(cli, context, tmp_path):
+    cli("build", "-t", "one", context)
+    store = open_store(None)
+    blob = store.find("one").manifest.layers[0]
+    with open(store.path(blob.digest), "r+b") as file:
+        file.write(b"?")
+    code, _, err = cli("save", "-o", tmp_path / "out.tar", "one")
+    assert code == 1 and "hint: the store is damaged: 'pybuild store verify --repair'" in err
+    (store.root / "index.json").write_text("")
+    code, _, err = cli("images")
+    assert code == 1 and "'pybuild store verify --repair'" in err
