@@ -12,6 +12,7 @@ COMMANDS = {
     "history": "Show how an image came to be",
     "images": "List images",
     "inspect": "Show everything about images, as JSON",
+    "lint": "Find what is legal in a Dockerfile and better avoided",
     "load": "Read images from an archive",
     "login": "Log in to a registry",
     "logout": "Log out of a registry",

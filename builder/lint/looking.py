@@ -1,0 +1,102 @@
+"""Expanding a word while noting which names it asked for, and guessing what a wrong name was meant to be. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pybuild.grammar import DockerfileError, Span, expand, split
+from pybuild.grammar.instructions import Word
+
+_CLOSE = 3
+_QUOTES = re.compile(r"\\.|['\"]", re.DOTALL)
+
+
+class Noting(Mapping[str, str]):
+    """Variables that note which of them were asked for, and which names were asked for in vain."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.found: dict[str, None] = {}
+        self.missed: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> str:
+        (self.found if name in self._variables else self.missed)[name] = None
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A word's value, None when it has none, and the names that it asked for."""
+
+    word: Word
+    value: str | None
+    found: tuple[str, ...]
+    missed: tuple[str, ...]
+
+    def place(self, name: str) -> Span:
+        """Where the word asks for a name: the whole word when that cannot be told."""
+        return variable_place(self.word, name)
+
+
+def look(word: Word, variables: Mapping[str, str], escape: str, *, is_raw: bool = False) -> Looked:
+    """Expand a word; `is_raw` leaves quotes alone, as in a here-document."""
+    noting = Noting(variables)
+    text = _QUOTES.sub(_shielded, word.text) if is_raw else word.text
+    value: str | None
+    try:
+        value = expand(text, noting, escape=escape)
+    except DockerfileError:
+        # What is wrong with it is the plan's to say.
+        value = None
+    return Looked(word, value, tuple(noting.found), tuple(noting.missed))
+
+
+def look_split(word: Word, variables: Mapping[str, str], escape: str) -> tuple[str, ...]:
+    """The words that one of EXPOSE becomes; none when it has no value."""
+    try:
+        return tuple(split(word.text, variables, escape=escape))
+    except DockerfileError:
+        return ()
+
+
+def variable_place(word: Word, name: str) -> Span:
+    """The part of a word that names a variable."""
+    span = word.span
+    match = re.search(rf"\$(?:{re.escape(name)}(?!\w)|\{{{re.escape(name)}(?!\w)[^}}]*\}}?)", word.text)
+    if match is None or span.line != span.end_line or span.end_column - span.column != len(word.text):
+        return span
+    return Span(span.line, span.column + match.start(), span.line, span.column + match.end())
+
+
+def close_to(name: str, others: Iterable[str]) -> str | None:
+    """The name that was probably meant: at most two letters off. None when the name itself is there."""
+    best, distance = None, _CLOSE
+    for other in others:
+        if other == name:
+            return None
+        # Far apart in length is far apart.
+        if abs(len(other) - len(name)) < distance and (steps := _distance(name, other)) < distance:
+            best, distance = other, steps
+    return best
+
+
+def _distance(first: str, second: str) -> int:
+    """How many letters have to be put in, taken out or changed."""
+    row = list(range(len(second) + 1))
+    for place, letter in enumerate(first, 1):
+        before, row[0] = row[0], place
+        for column, other in enumerate(second, 1):
+            before, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, before + (letter != other))
+    return row[-1]
+
+
+def _shielded(match: re.Match[str]) -> str:
+    return f"\\{match[0]}" if len(match[0]) == 1 else match[0]

@@ -1,0 +1,65 @@
+"""Which words of an instruction are expanded, and which stages and images it names. Pure.
+
+Source: BuildKit, instructions/commands.go.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from pybuild.grammar import Span
+from pybuild.grammar.instructions import Copy, Instruction, Pairs, Run, Word, Words
+
+_EXPANDED = ("WORKDIR", "USER", "STOPSIGNAL", "VOLUME")
+
+
+def origins(instruction: Instruction) -> Iterator[str]:
+    """The stages and images that an instruction names with --from, and in its mounts."""
+    if isinstance(instruction, Copy):
+        flag = instruction.flag("from")
+        if flag is not None and flag.value is not None:
+            yield flag.value.text
+    if isinstance(instruction, Run):
+        for flag in instruction.flags:
+            if flag.name == "mount" and flag.value is not None:
+                yield from (value for name, value in mount_fields(flag.value.text) if name == "from" and value)
+
+
+def mount_fields(text: str) -> list[tuple[str, str | None]]:
+    """The fields of --mount: a list of comma-separated values, each `name=value` or a name."""
+    try:
+        parts = next(csv.reader([text], strict=True), [])
+    except csv.Error:
+        return []
+    return [(name.lower(), value if equals else None) for name, equals, value in (part.partition("=") for part in parts)]
+
+
+def expanded(instruction: Instruction) -> Iterator[Word]:
+    """The words that are expanded, in the order in which that is done."""
+    if isinstance(instruction, Pairs):
+        for pair in instruction.pairs:
+            yield from (pair.name, pair.value)
+    elif isinstance(instruction, Copy):
+        for name in ("chown", "chmod", "checksum"):
+            flag = instruction.flag(name)
+            if flag is not None and flag.value is not None:
+                yield flag.value
+        yield from (*instruction.sources, instruction.destination)
+    elif isinstance(instruction, Words) and instruction.keyword in _EXPANDED:
+        yield from instruction.words
+    elif isinstance(instruction, Run):
+        for flag in instruction.flags:
+            if flag.name == "mount" and flag.value is not None:
+                for _, value in mount_fields(flag.value.text):
+                    if value is not None:
+                        yield _part(flag.value, value)
+
+
+def _part(word: Word, text: str) -> Word:
+    """A part of a word, with its own place where that can be told."""
+    start = word.text.find(text)
+    span = word.span
+    if start < 0 or span.line != span.end_line or span.end_column - span.column != len(word.text):
+        return Word(text, span)
+    return Word(text, Span(span.line, span.column + start, span.line, span.column + start + len(text)))

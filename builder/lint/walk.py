@@ -1,0 +1,363 @@
+"""A file read line by line as a build would, as far as rules ask: what each line's words come to, and what stood before it.
+
+Nothing is an error here: a word without a value has none, and an image that nobody knows has an unknown environment. Pure.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pybuild.builder.graph import Pairs as PairValues
+from pybuild.builder.ignore import Ignore
+from pybuild.builder.lint.looking import Looked, close_to, look, look_split
+from pybuild.builder.lint.parts import expanded, origins
+from pybuild.builder.scope import platform_args
+from pybuild.grammar import DockerfileError, Source, Span, parse
+from pybuild.grammar.comments import Surroundings, surroundings
+from pybuild.grammar.instructions import Arg, Copy, Dockerfile, Instruction, OnBuild, Pairs, Stage, Start, Word, Words
+from pybuild.registry import ImageConfig, Platform
+from pybuild.registry.reference import same_image
+
+SCRATCH = "scratch"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known beside the file. `bases` has the images that somebody knows, by their names in the file; with a
+    `target`, what it does not need is not looked at; `folders` are the named contexts that are folders."""
+
+    platform: Platform
+    build_args: PairValues = ()
+    target: str | None = None
+    bases: Mapping[str, ImageConfig] = field(default_factory=dict)
+    ignore: Ignore | None = None
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A variable that a line uses and nothing defines; `close` is what was probably meant."""
+
+    name: str
+    span: Span
+    close: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One instruction of a stage as a build comes to it.
+
+    `values` are its own words, expanded: ports, paths, names; None is a word without a value. `before` is where the
+    last instruction of the same keyword in this stage is. `is_known` says whether the stage's base image is. `is_trigger`
+    marks an instruction that the base brought along with ONBUILD.
+    """
+
+    stage: Stage
+    instruction: Instruction
+    values: tuple[str | None, ...]
+    missing: tuple[Missing, ...]
+    before: Span | None
+    shell: tuple[str, ...] | None
+    directory: str | None
+    has_workdir: bool
+    is_known: bool
+    is_trigger: bool = False
+
+    @property
+    def place(self) -> Span | None:
+        """The place to blame instead of the instruction's own: FROM, for a trigger."""
+        return self.stage.start.span if self.is_trigger else None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A FROM line: its image and platform, expanded; `plain` is the image when no build argument is given."""
+
+    stage: Stage
+    image: Looked
+    plain: Looked
+    platform: Looked | None
+    base: int | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """An image that a stage starts from or copies from, with what is known of it."""
+
+    name: str
+    config: ImageConfig
+    span: Span
+    platform: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that rules look at."""
+
+    dockerfile: Dockerfile
+    known: Known
+    around: Surroundings
+    heads: tuple[Head, ...]
+    lines: tuple[Line, ...]
+    images: tuple[Used, ...]
+    arguments: Mapping[str, str]
+    declared: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+def view(dockerfile: Dockerfile, known: Known) -> View:
+    """A file as rules see it. Raises nothing for a file that parses."""
+    walk = _Walk(dockerfile, known)
+    walk.run()
+    return View(
+        dockerfile,
+        known,
+        surroundings(dockerfile.source),
+        tuple(walk.heads),
+        tuple(walk.lines),
+        tuple(walk.images),
+        walk.arguments,
+        tuple(walk.declared),
+        tuple(dict.fromkeys(walk.unknown)),
+    )
+
+
+def image_names(dockerfile: Dockerfile, known: Known) -> tuple[str, ...]:
+    """The images that a file starts from and copies from, as it names them."""
+    walk = _Walk(dockerfile, known)
+    walk.run()
+    return tuple(dict.fromkeys(walk.named))
+
+
+@dataclass(slots=True)
+class _State:
+    """A stage while it is read. `variables` has what words see, the last that was set at the end."""
+
+    variables: dict[str, str]
+    env: dict[str, str]
+    declared: set[str] = field(default_factory=set)
+    shell: tuple[str, ...] | None = None
+    directory: str | None = "/"
+    has_workdir: bool = False
+    is_known: bool = True
+    triggers: tuple[str, ...] = ()
+
+    def put(self, name: str, value: str) -> None:
+        self.variables.pop(name, None)
+        self.variables[name] = value
+
+    def continued(self) -> _State:
+        """The state at the beginning of a stage that builds on this one."""
+        found = _State(
+            dict(self.variables), dict(self.env), set(self.declared), self.shell, self.directory, self.has_workdir, self.is_known
+        )
+        for name, value in found.env.items():
+            found.put(name, value)
+        return found
+
+
+class _Walk:
+    def __init__(self, dockerfile: Dockerfile, known: Known) -> None:
+        self.dockerfile, self.known, self.escape = dockerfile, known, dockerfile.escape
+        self.heads: list[Head] = []
+        self.lines: list[Line] = []
+        self.images: list[Used] = []
+        self.declared: dict[str, None] = {}
+        self.unknown: list[str] = []
+        self.named: list[str] = []
+        last = dockerfile.stages[-1].start.name
+        name = known.target or (last.text.lower() if last else "default")
+        given = dict(known.build_args)
+        own = platform_args(known.platform, Platform.here(), name)
+        own = {name: given.get(name, value) for name, value in own.items()}
+        self.arguments = self._globals(own, given)
+        self._plain = self._globals(own, {})
+        self._states: dict[int, _State] = {}
+
+    def _globals(self, own: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+        found = dict(own)
+        for definition in (definition for arg in self.dockerfile.arguments for definition in arg.definitions):
+            self.declared[definition.name] = None
+            value = given.get(definition.name)
+            if value is None and definition.value is not None:
+                value = look(definition.value, found, self.escape).value
+            if value is not None:
+                found[definition.name] = value
+        return found
+
+    def run(self) -> None:
+        for stage in self.dockerfile.stages:
+            self.heads.append(self._head(stage))
+        needed = self._needed()
+        for stage in self.dockerfile.stages:
+            if stage.index in needed:
+                self._stage(stage)
+
+    def _head(self, stage: Stage) -> Head:
+        start = stage.start
+        image = look(start.image, self.arguments, self.escape)
+        flag = start.flag("platform")
+        platform = look(flag.value, self.arguments, self.escape) if flag and flag.value else None
+        base: int | str | None = image.value or None
+        if base is not None and (earlier := self._earlier(stage.index, str(base))) is not None:
+            base = earlier
+        return Head(stage, image, look(start.image, self._plain, self.escape), platform, base)
+
+    def _earlier(self, index: int, name: str) -> int | None:
+        for stage in reversed(self.dockerfile.stages[:index]):
+            if stage.start.name is not None and stage.name == name.lower():
+                return stage.index
+        return None
+
+    def _needed(self) -> set[int]:
+        """The stages that the target needs; all of them without a target."""
+        stages = self.dockerfile.stages
+        target = self.known.target
+        if target is None:
+            return set(range(len(stages)))
+        found = self._earlier(len(stages), target)
+        if found is None and target.isascii() and target.isdigit() and int(target) < len(stages):
+            found = int(target)
+        needed: set[int] = set()
+        pending = [] if found is None else [found]
+        while pending:
+            index = pending.pop()
+            if index in needed:
+                continue
+            needed.add(index)
+            base = self.heads[index].base
+            pending += [base] if isinstance(base, int) else []
+            for instruction in stages[index].instructions:
+                pending += [origin for name in origins(instruction) if (origin := self._origin(index, name)) is not None]
+        return needed
+
+    def _origin(self, index: int, name: str) -> int | None:
+        if name.isascii() and name.isdigit():
+            return int(name) if int(name) < index else None
+        return self._earlier(index, name)
+
+    def _is_folder(self, name: str) -> bool:
+        return any(same_image(folder, name) for folder in self.known.folders)
+
+    def _stage(self, stage: Stage) -> None:
+        state = self._started(stage)
+        latest: dict[str, Span] = {}
+        for text in state.triggers:
+            if (trigger := _trigger(text)) is not None:
+                self._line(stage, state, trigger, latest, is_trigger=True)
+        # A trigger fires once, in the stage right on top.
+        state.triggers = ()
+        for instruction in stage.instructions:
+            self._line(stage, state, instruction, latest, is_trigger=False)
+        self._states[stage.index] = state
+
+    def _started(self, stage: Stage) -> _State:
+        head = self.heads[stage.index]
+        if isinstance(head.base, int):
+            before = self._states[head.base]
+            state = before.continued()
+            state.triggers = before.triggers
+            return state
+        name = head.base
+        if name not in (None, SCRATCH) and not self._is_folder(str(name)):
+            self.named.append(str(name))
+        config = self.known.bases.get(name) if name is not None else None
+        if name == SCRATCH:
+            return _State({"PATH": _PATH}, {"PATH": _PATH})
+        if name is None or config is None:
+            # A folder as a base has no environment of its own.
+            is_known = name is not None and self._is_folder(name)
+            self.unknown += [] if is_known or name is None else [name]
+            return _State({"PATH": _PATH}, {"PATH": _PATH}, directory=None, is_known=is_known)
+        self.images.append(Used(name, config, stage.start.span, head.platform.value if head.platform else None))
+        env = config.config.environment
+        env.setdefault("PATH", _PATH)
+        run = config.config
+        return _State(dict(env), env, shell=run.shell, directory=run.working_dir or "/", triggers=run.on_build)
+
+    def _line(self, stage: Stage, state: _State, instruction: Instruction, latest: dict[str, Span], *, is_trigger: bool) -> None:
+        before = latest.get(instruction.keyword)
+        had_workdir, directory = state.has_workdir, state.directory
+        values, missing = self._values(state, instruction)
+        blamed = tuple(Missing(item.name, stage.start.span, item.close) for item in missing) if is_trigger else missing
+        line = Line(stage, instruction, values, blamed, before, state.shell, directory, had_workdir, state.is_known, is_trigger)
+        self.lines.append(line)
+        latest[instruction.keyword] = line.place or instruction.span
+        if isinstance(instruction, Start) and instruction.keyword == "SHELL":
+            state.shell = instruction.command.words
+        elif isinstance(instruction, OnBuild):
+            state.triggers = (*state.triggers, instruction.text)
+        elif instruction.keyword == "WORKDIR":
+            state.has_workdir = True
+            path = values[0] or ""
+            absolute = path.startswith("/")
+            state.directory = posixpath.normpath(posixpath.join(directory or "/", path)) if directory or absolute else None
+        for name in origins(instruction):
+            if name == SCRATCH or name.isdigit() or self._earlier(stage.index, name) is not None or self._is_folder(name):
+                continue
+            self.named.append(name)
+            if (config := self.known.bases.get(name)) is not None:
+                self.images.append(Used(name, config, line.place or instruction.span, None))
+
+    def _values(self, state: _State, instruction: Instruction) -> tuple[tuple[str | None, ...], tuple[Missing, ...]]:
+        """The words of an instruction that it expands, and the variables that none of them finds."""
+        if isinstance(instruction, Arg):
+            return self._arguments(state, instruction)
+        if instruction.keyword == "EXPOSE" and isinstance(instruction, Words):
+            ports: list[str | None] = []
+            for word in instruction.words:
+                ports += look_split(word, state.variables, self.escape)
+            return tuple(ports), ()
+        looked = [look(word, state.variables, self.escape) for word in expanded(instruction)]
+        missing = _missing(looked, state)
+        if isinstance(instruction, Copy):
+            bodies = [
+                look(Word(heredoc.content, heredoc.span), state.variables, "\\", is_raw=True)
+                for heredoc in instruction.heredocs
+                if heredoc.expand
+            ]
+            missing += _missing(bodies, state)
+            # The destination is the last of them.
+            return tuple(item.value for item in looked[-1 - len(instruction.sources) : -1]), missing
+        values = tuple(item.value for item in looked)
+        if isinstance(instruction, Pairs) and instruction.keyword == "ENV":
+            for name, value in zip(values[::2], values[1::2], strict=True):
+                state.put(name or "", value or "")
+                state.env[name or ""] = value or ""
+        return values, missing
+
+    def _arguments(self, state: _State, arg: Arg) -> tuple[tuple[str | None, ...], tuple[Missing, ...]]:
+        given = dict(self.known.build_args)
+        missing: tuple[Missing, ...] = ()
+        for definition in arg.definitions:
+            value = given.get(definition.name)
+            if value is None and definition.value is not None:
+                looked = look(definition.value, state.variables, self.escape)
+                missing += _missing([looked], state)
+                value = looked.value
+            elif value is None:
+                value = self.arguments.get(definition.name)
+            if value is not None:
+                state.put(definition.name, value)
+            state.declared.add(definition.name)
+        return tuple(definition.name for definition in arg.definitions), missing
+
+
+def _missing(looked: list[Looked], state: _State) -> tuple[Missing, ...]:
+    return tuple(
+        Missing(name, item.place(name), close_to(name, state.variables))
+        for item in looked
+        for name in item.missed
+        if name not in state.declared
+    )
+
+
+def _trigger(text: str) -> Instruction | None:
+    """The instruction that ONBUILD keeps; None for one that an image brought and that does not parse."""
+    try:
+        return parse(Source("ONBUILD", f"FROM {SCRATCH}\n{text}\n")).stages[0].instructions[0]
+    except (DockerfileError, IndexError):
+        return None

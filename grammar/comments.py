@@ -1,0 +1,54 @@
+"""What stands between a Dockerfile's instructions: the comments above each, and blank lines inside of one. Pure.
+
+A comment belongs to the next instruction, whatever blank lines come between; an empty one (`#` alone) cuts off those before
+it. Directives are no comments. Source: BuildKit, parser.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pybuild.grammar.lines import split_lines
+from pybuild.grammar.source import Source, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Both by the line where an instruction begins: its comments without the `#`, and its first blank line."""
+
+    comments: Mapping[int, tuple[str, ...]]
+    blanks: Mapping[int, tuple[Span, ...]]
+
+
+def surroundings(source: Source) -> Surroundings:
+    """The comments and blank lines of a source that parses. Raises DockerfileError."""
+    physical = source.text.split("\n")
+    if physical[-1] == "":
+        physical.pop()
+    split = split_lines(source)
+    comments: dict[int, tuple[str, ...]] = {}
+    blanks: dict[int, tuple[Span, ...]] = {}
+    behind = len(split.directives)
+    for line in split.lines:
+        first = line.places[0][0]
+        comments[first] = _comments(physical[behind : first - 1])
+        behind = line.last_line
+        own = {number for number, _ in line.places}
+        last = line.last_line - sum(heredoc.content.count("\n") + 1 for heredoc in line.heredocs)
+        blanks[first] = tuple(
+            Span(number, 1, number + 1, 1)
+            for number in range(first, min(last, len(physical)) + 1)
+            if number not in own and not physical[number - 1].strip()
+        )
+    return Surroundings(comments, blanks)
+
+
+def _comments(physical: list[str]) -> tuple[str, ...]:
+    found: list[str] = []
+    for text in physical:
+        if not text.lstrip().startswith("#"):
+            continue
+        comment = text[1:].strip()
+        found = [*found, comment] if comment else []
+    return tuple(found)

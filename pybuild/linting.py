@@ -1,0 +1,137 @@
+"""Linting files: which one is meant, what is known beside it, and putting a mended one in its place.
+
+No registry is asked: of images that are not in the store, nothing is known.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pybuild.builder.context import Context
+from pybuild.builder.errors import BuildError, ContextError
+from pybuild.builder.ignore import Ignore
+from pybuild.builder.lint import Finding, Known, Report, Settings, image_names, lint, settings_of
+from pybuild.builder.lint.mending import mend, text_of
+from pybuild.grammar import Source, parse
+from pybuild.registry import ImageConfig, Platform, Reference, Store
+from pybuild.registry.errors import RegistryError
+
+STANDARD_INPUT = "-"
+_NOTHING_ELSE = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to lint: `path` is a Dockerfile or a folder that has one, `-` is standard input; `context` is the folder whose
+    ignore file counts, when it is not the Dockerfile's own."""
+
+    path: str
+    context: str | None = None
+    platform: Platform | None = None
+    build_args: tuple[tuple[str, str], ...] = ()
+    target: str | None = None
+    extra: Settings = _NOTHING_ELSE
+    root: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Linted:
+    """A file with its report. `mended` is the file as it would be with all edits made, and `count` how many findings that
+    mends; `report` is about the file as it is."""
+
+    source: Source
+    report: Report
+    content: bytes
+    mended: bytes
+    count: int
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is anything to mend."""
+        return self.mended != self.content
+
+
+def lint_file(request: Request) -> Linted:
+    """Lint one file. Raises ContextError, DockerfileError, and ValueError for a build argument that is no setting."""
+    name, path, content = _read(request.path)
+    ignore = _ignore(request, path)
+    bases: dict[str, ImageConfig] = {}
+
+    def report(text: str) -> Report:
+        source = Source(name, text)
+        dockerfile = parse(source)
+        known = Known(request.platform or Platform.here(), request.build_args, request.target, ignore=ignore)
+        for image in image_names(dockerfile, known):
+            if image not in bases and (config := _in_store(image, request.root)) is not None:
+                bases[image] = config
+        known = Known(known.platform, known.build_args, known.target, bases, ignore)
+        return lint(dockerfile, known, settings_of(dockerfile, known).merged(request.extra))
+
+    def find(text: str) -> tuple[Finding, ...]:
+        return report(text).findings
+
+    text = text_of(content)
+    found = report(text)
+    mended = mend(content, find)
+    return Linted(Source(name, text), found, content, mended.content, mended.count)
+
+
+def write(linted: Linted, path: str) -> None:
+    """Put the mended file in the place of the one that was read, at once or not at all. Raises ContextError."""
+    target = os.path.realpath(_dockerfile(path))
+    try:
+        status = os.stat(target)
+        handle, temporary = tempfile.mkstemp(prefix=".Dockerfile.", dir=os.path.dirname(target))
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(linted.mended)
+            os.chmod(temporary, status.st_mode & 0o7777)
+            if os.geteuid() == 0:
+                os.chown(temporary, status.st_uid, status.st_gid)
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise ContextError(f"cannot write {target}: {error.strerror}") from error
+
+
+def _dockerfile(path: str) -> str:
+    return os.path.join(path, "Dockerfile") if os.path.isdir(path) else path
+
+
+def _read(path: str) -> tuple[str, str | None, bytes]:
+    if path == STANDARD_INPUT:
+        return "-", None, sys.stdin.buffer.read()
+    place = _dockerfile(path)
+    try:
+        with open(place, "rb") as file:
+            return os.path.normpath(place), place, file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ContextError(f"no Dockerfile: {place}", hint="name a Dockerfile, or a folder that has one") from None
+    except OSError as error:
+        raise ContextError(f"cannot read {place}: {error.strerror}") from error
+
+
+def _ignore(request: Request, path: str | None) -> Ignore | None:
+    folder = request.context or (os.path.dirname(path) or "." if path is not None else None)
+    if folder is None:
+        return None
+    own = (f"{os.path.abspath(path)}.dockerignore",) if path is not None else ()
+    return Context.open(folder, (*own, ".dockerignore")).ignore
+
+
+def _in_store(name: str, root: Path | None) -> ImageConfig | None:
+    """The config of an image in the store, if there is a store and it has the image."""
+    if root is None or not (root / "oci-layout").exists():
+        return None
+    try:
+        store = Store.open(root)
+        found = store.tagged(Reference.parse(name))
+        return store.image(found).config if found is not None else None
+    except (RegistryError, BuildError):
+        return None
