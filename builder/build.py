@@ -10,7 +10,7 @@ from pybuild.builder.announcing import announce_cached, announcer
 from pybuild.builder.assemble import image_config, image_layers
 from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context, check_folder
-from pybuild.builder.errors import BuildError, Interrupted
+from pybuild.builder.errors import BuildError, Interrupted, LintFailed
 from pybuild.builder.events import Finished, Notice, Progress
 from pybuild.builder.graph import CopyStep, MetaStep, SourceStep, Step
 from pybuild.builder.keys import history_keys, step_keys
@@ -61,10 +61,14 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
         workspace,
         platform=platform,
         folders=tuple(folders),
+        ignore=contexts[""].ignore,
         resolve=lambda names: bases.resolve(names, request, store, platform=platform, listener=progress.emit),
     )
-    for warning in plan.graph.warnings:
+    for warning in (*plan.graph.warnings, *plan.remarks.notices):
         progress.emit(Notice(warning))
+    if plan.remarks.broken:
+        hint = "mend it ('pybuild lint --fix' does what it can), or take error=true out of its check"
+        raise LintFailed(f"{source.name} breaks rules that it wants to be kept: {', '.join(plan.remarks.broken)}", hint=hint)
     results, keys = _solve(plan, contexts, request, workspace, progress)
     image = _publish(plan, results, keys, request, workspace)
     workspace.remember_uses({keys[number] for number, step in enumerate(plan.graph.steps) if not _is_bare(step)}, time.time())

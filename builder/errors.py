@@ -3,6 +3,7 @@
 BuildError
 ├── PlanError             the Dockerfile means something impossible; carries its place
 │   └── NotSupported      an instruction or flag that pybuild does not have yet
+├── LintFailed            the Dockerfile breaks rules that it wants to be kept
 ├── ContextError          the build context: missing, unreadable, changed while read
 ├── CopyError             a COPY or ADD that cannot be done
 ├── LayerError            a layer that breaks the rules: links out of its root, damaged tar
@@ -47,6 +48,10 @@ class PlanError(BuildError):
 
 class NotSupported(PlanError):
     """An instruction or flag of the language that pybuild does not have yet."""
+
+
+class LintFailed(BuildError):
+    """The Dockerfile breaks rules of the linter, and says that it may not."""
 
 
 class ContextError(BuildError):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pybuild.builder.errors import ContextError
 from pybuild.builder.graph import BuildGraph
+from pybuild.builder.ignore import Ignore
+from pybuild.builder.remarks import Remarks, remarks
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.grammar import Source
@@ -33,6 +35,7 @@ class Plan:
     graph: BuildGraph
     images: Mapping[str, Image]
     source: Source
+    remarks: Remarks
 
 
 def read_dockerfile(request: BuildRequest) -> tuple[Source, tuple[str, ...]]:
@@ -58,6 +61,7 @@ def make_plan(
     *,
     platform: Platform,
     folders: tuple[str, ...],
+    ignore: Ignore,
     resolve: Callable[[tuple[str, ...]], dict[str, Image]],
 ) -> Plan:
     """The plan of a build. `resolve` fetches the images that are needed. Raises DockerfileError, PlanError, RegistryError."""
@@ -81,7 +85,19 @@ def make_plan(
     graph = memory.get("graph", (asked, bases))
     if not isinstance(graph, BuildGraph):
         graph = memory.put("graph", (asked, bases), _planned(source, request, platform, folders, images))
-    return Plan(graph, images, source)
+    said = memory.get("remarks", (asked, bases, ignore.patterns))
+    if not isinstance(said, Remarks):
+        made = remarks(
+            source,
+            platform=platform,
+            build_args=request.build_args,
+            target=request.target,
+            folders=folders,
+            bases={name: image.config for name, image in images.items()},
+            ignore=ignore,
+        )
+        said = memory.put("remarks", (asked, bases, ignore.patterns), made)
+    return Plan(graph, images, source, said)
 
 
 def _needed(source: Source, request: BuildRequest, platform: Platform, folders: tuple[str, ...]) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class Linted:
 
 
 def lint_file(request: Request) -> Linted:
-    """Lint one file. Raises ContextError, DockerfileError, and ValueError for a build argument that is no setting."""
+    """Lint one file. Raises ContextError, PlanError and DockerfileError."""
     name, path, content = _read(request.path)
     ignore = _ignore(request, path)
     bases: dict[str, ImageConfig] = {}

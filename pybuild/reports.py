@@ -67,7 +67,7 @@ def summary(results: Sequence[Result]) -> str:
     """How many findings there are, and how many of them have a fix."""
     checked = [item for item in results if isinstance(item, Checked)]
     count = sum(len(item.report.findings) for item in checked)
-    broken = len(results) - len(checked)
+    broken = len({item.name for item in results if isinstance(item, Broken)})
     parts = [_counted(count, "finding") if count or not broken else ""]
     if can_mend := sum(item.can_mend for item in checked):
         parts.append(f"{can_mend} of them can be mended with --fix")

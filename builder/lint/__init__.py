@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pybuild.builder.errors import PlanError
 from pybuild.builder.lint.findings import Edit, Finding
 from pybuild.builder.lint.rules import BY_NAME, RULES, Rule
 from pybuild.builder.lint.settings import Settings
@@ -31,11 +32,14 @@ class Report:
 def settings_of(dockerfile: Dockerfile, known: Known) -> Settings:
     """What a file, or in its place the build argument BUILDKIT_DOCKERFILE_CHECK, says of rules.
 
-    Raises DockerfileError for a directive that cannot be read, and ValueError for such an argument.
+    Raises DockerfileError for a directive that cannot be read, and PlanError for such an argument.
     """
     given = dict(known.build_args).get(_ARGUMENT)
     if given is not None:
-        return Settings.parse(given)
+        try:
+            return Settings.parse(given)
+        except ValueError as error:
+            raise PlanError(f"--build-arg {_ARGUMENT}: {error}") from None
     directive = dict(dockerfile.directives).get("check", "")
     try:
         return Settings.parse(directive.split(" ", 1)[0])

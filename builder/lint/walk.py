@@ -26,8 +26,9 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known beside the file. `bases` has the images that somebody knows, by their names in the file; with a
-    `target`, what it does not need is not looked at; `folders` are the named contexts that are folders."""
+    """What is known beside the file. `bases` has the images that somebody knows, by their names in the file; what a
+    `target` does not need is not looked at, nor, with `only_needed`, what the last stage does not need; `folders` are the
+    named contexts that are folders."""
 
     platform: Platform
     build_args: PairValues = ()
@@ -35,6 +36,7 @@ class Known:
     bases: Mapping[str, ImageConfig] = field(default_factory=dict)
     ignore: Ignore | None = None
     folders: tuple[str, ...] = ()
+    only_needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +218,10 @@ class _Walk:
         """The stages that the target needs; all of them without a target."""
         stages = self.dockerfile.stages
         target = self.known.target
-        if target is None:
+        if target is None and not self.known.only_needed:
             return set(range(len(stages)))
-        found = self._earlier(len(stages), target)
-        if found is None and target.isascii() and target.isdigit() and int(target) < len(stages):
+        found = len(stages) - 1 if target is None else self._earlier(len(stages), target)
+        if found is None and target is not None and target.isascii() and target.isdigit() and int(target) < len(stages):
             found = int(target)
         needed: set[int] = set()
         pending = [] if found is None else [found]

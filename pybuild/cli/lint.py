@@ -99,14 +99,11 @@ def command(
             if fix and not diff and linted.is_changed:
                 write(linted, path)
                 linted = lint_file(request)
-        except DockerfileError as wrong:
-            results.append(Broken(wrong.source.name if wrong.source else path, wrong.message, str(wrong), wrong.span, wrong.hint))
+        except (DockerfileError, BuildError) as wrong:
+            results += [
+                _broken(path, error) for error in (wrong, *wrong.others) if isinstance(error, DockerfileError | BuildError)
+            ]
             continue
-        except BuildError as wrong:
-            results.append(Broken(path, wrong.message, str(wrong), None, wrong.hint))
-            continue
-        except ValueError as wrong:
-            raise click.UsageError(f"BUILDKIT_DOCKERFILE_CHECK: {wrong}") from None
         results.append(Checked(linted.source, linted.report, linted.count))
         changes += _difference(linted)
     if diff:
@@ -114,6 +111,10 @@ def command(
         return _code(results) or (FOUND if changes else 0)
     _show(results, form)
     return _code(results)
+
+
+def _broken(path: str, error: DockerfileError | BuildError) -> Broken:
+    return Broken(error.source.name if error.source else path, error.message, str(error), error.span, error.hint)
 
 
 def _show(results: list[Result], form: str) -> None:
