@@ -49,9 +49,8 @@ def read_dockerfile(request: BuildRequest) -> tuple[Source, tuple[str, ...]]:
         raise ContextError(f"no Dockerfile: {path}", hint=hint) from None
     except OSError as error:
         raise ContextError(f"cannot read {path}: {error.strerror}") from error
-    text = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
     shown = os.path.relpath(path) if not os.path.isabs(path) else path
-    return Source(shown, text), (f"{os.path.abspath(path)}.dockerignore", ".dockerignore")
+    return Source.of(shown, content), (f"{os.path.abspath(path)}.dockerignore", ".dockerignore")
 
 
 def make_plan(

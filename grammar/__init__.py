@@ -15,7 +15,7 @@ from pybuild.grammar.source import Source, Span
 if TYPE_CHECKING:
     from pybuild.grammar.instructions import Dockerfile
 
-__all__ = ["DockerfileError", "Source", "Span", "WordError", "expand", "parse", "split"]
+__all__ = ["DockerfileError", "Source", "Span", "WordError", "expand", "expand_text", "parse", "split"]
 
 
 def parse(source: Source) -> Dockerfile:
@@ -37,3 +37,10 @@ def split(text: str, env: Mapping[str, str], *, escape: str = "\\") -> list[str]
     from pybuild.grammar.words import split as split_word
 
     return split_word(text, env, escape=escape)
+
+
+def expand_text(text: str, env: Mapping[str, str]) -> str:
+    """The body of a here-document with its variables replaced; quotes in it are text. Raises WordError."""
+    from pybuild.grammar.words import expand_text as expand_body
+
+    return expand_body(text, env)

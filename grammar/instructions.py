@@ -20,22 +20,30 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """`--name=value`, or `--name`, whose value is None."""
+    """`--name=value`, or `--name`, whose value is None.
+
+    The value is without quotes and escapes, which flags lose before anything is expanded; `text` is what is written.
+    """
 
     name: str
     value: Word | None
     span: Span
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Heredoc:
-    """A here-document: `expand` unless its name was quoted, `chomp` for `<<-`."""
+    """A here-document: `expand` unless its name was quoted, `chomp` for `<<-`.
+
+    `content` is what it means, without the tabs that `<<-` drops; `raw` is what is written.
+    """
 
     name: str
     content: str
     expand: bool
     chomp: bool
     span: Span
+    raw: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,22 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """What all instructions have: `keyword` in upper case, `original` as written with continuations joined."""
+    """What all instructions have: `keyword` in upper case, `original` as written with continuations joined.
+
+    `args` are the raw words as the language splits them, in order; those of the JSON form are its texts. `bodies` are the
+    here-documents behind the line, whatever is made of them. `first_line` and `last_line` are those of the file, bodies
+    included.
+    """
 
     keyword: str
     original: str
     span: Span
     flags: tuple[Flag, ...]
+    args: tuple[str, ...]
+    is_json: bool
+    bodies: tuple[Heredoc, ...]
+    first_line: int
+    last_line: int
 
     def flag(self, name: str) -> Flag | None:
         """The flag of this name, if it was given."""
@@ -71,10 +89,11 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class From(Instruction):
-    """FROM image [AS name]"""
+    """FROM image [AS name]; `joint` is the AS as it is written."""
 
     image: Word
     name: Word | None
+    joint: Word | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +122,10 @@ class Pairs(Instruction):
 
 @dataclass(frozen=True, slots=True)
 class Copy(Instruction):
-    """ADD and COPY. A source may be a here-document's name; then it is in `heredocs`, not in `sources`."""
+    """ADD and COPY. A source may be a here-document's name; then it is in `heredocs`, not in `sources`.
+
+    In the JSON form such a name has no body: it is an empty file.
+    """
 
     sources: tuple[Word, ...]
     destination: Word
@@ -137,16 +159,24 @@ class Words(Instruction):
 
 @dataclass(frozen=True, slots=True)
 class Healthcheck(Instruction):
-    """HEALTHCHECK; `command` is None for NONE."""
+    """HEALTHCHECK; `command` is None for NONE. Durations are nanoseconds; 0 is the default of whoever runs the image."""
 
     command: Command | None
+    interval: int
+    timeout: int
+    start_period: int
+    start_interval: int
+    retries: int
 
 
 @dataclass(frozen=True, slots=True)
 class OnBuild(Instruction):
-    """ONBUILD and the instruction behind it; `text` is that instruction as written."""
+    """ONBUILD and the instruction behind it; `text` is that instruction as written.
 
-    inner: Instruction
+    `inner` is None when it is one that no build will be able to carry out: that is not this build's error.
+    """
+
+    inner: Instruction | None
     text: str
 
 
@@ -165,13 +195,29 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that is no error, and that the user had better know."""
+
+    message: str
+    hint: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Dockerfile:
-    """A whole file: directives, the ARGs before the first FROM, the stages."""
+    """A whole file: directives, the ARGs before the first FROM, the stages, and what is worth a warning."""
 
     source: Source
     directives: tuple[tuple[str, str], ...]
     arguments: tuple[Arg, ...]
     stages: tuple[Stage, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """All instructions in the order of the text."""
+        staged = (instruction for stage in self.stages for instruction in (stage.start, *stage.instructions))
+        return (*self.arguments, *staged)
 
     @property
     def escape(self) -> str:

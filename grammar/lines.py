@@ -5,27 +5,32 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pybuild.grammar.errors import DockerfileError
+from pybuild.grammar.blanks import SPACES
+from pybuild.grammar.errors import DockerfileError, WordError
+from pybuild.grammar.heads import NotTextsError, json_words, split_head
+from pybuild.grammar.heredocs import HeredocName, heredoc_names, without_tabs
 from pybuild.grammar.instructions import Heredoc
 from pybuild.grammar.source import Source, Span
 
-_DIRECTIVE = re.compile(r"^\s*#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*$")
+_DIRECTIVE = re.compile(r"#[^\S\x1c-\x1f]*([A-Za-z][A-Za-z0-9]*)[\t\f\r ]*=[\t\f\r ]*(.+?)[\t\f\r ]*\Z")
 _DIRECTIVES = ("syntax", "escape", "check")
-_HEREDOC = re.compile(r"\d*<<(-?)\s*([^<]+)\Z", re.DOTALL)
-_WITH_HEREDOCS = ("RUN", "COPY", "ADD")
+_WITH_HEREDOCS = ("run", "copy", "add")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An instruction on one line. `starts` and `places` map offsets in `text` to lines and columns of the source."""
+    """An instruction on one line. `starts` and `places` map offsets in `text` to lines and columns of the source.
+
+    `first_line` and `last_line` are those of the file that belong to it, here-documents included.
+    """
 
     text: str
     starts: tuple[int, ...]
     places: tuple[tuple[int, int], ...]
     heredocs: tuple[Heredoc, ...]
+    first_line: int
     last_line: int
 
     def place(self, offset: int) -> tuple[int, int]:
@@ -57,173 +62,135 @@ class Lines:
 
 def split_lines(source: Source) -> Lines:
     """The lines of a source. Behind a here-document without its end there are none."""
-    physical = source.text.split("\n")
+    physical = source.text.removeprefix("\ufeff").split("\n")
+    if not physical[-1]:
+        physical.pop()
     errors: list[DockerfileError] = []
-    for number, text in enumerate(physical, 1):
-        if (place := text.find("\0") + 1) > 0:
-            hint = "remove it: no path, variable or command can have one; is this a text file?"
-            span = Span(number, place, number, place + 1)
-            return Lines((), (), (DockerfileError("a NUL character", span=span, source=source, hint=hint),))
     directives = _directives(source, physical, errors)
-    escape = dict(directives).get("escape", "\\")
-    lines = []
+    splitter = _Splitter(source, physical, dict(directives).get("escape", "\\"))
     try:
-        for line in _instructions(source, physical, escape):
-            lines.append(line)
+        splitter.split()
     except DockerfileError as error:
         errors.append(error)
-    return Lines(tuple(lines), directives, tuple(errors))
+    return Lines(tuple(splitter.lines), directives, tuple(errors))
 
 
 def _directives(source: Source, physical: list[str], errors: list[DockerfileError]) -> tuple[tuple[str, str], ...]:
+    """The directives in force. BuildKit looks for `escape` in one way and for the others in another, which a `#!` line does not
+    end and blanks before the `#` do."""
     found: dict[str, str] = {}
-    for number, text in enumerate(physical, 1):
-        match = _DIRECTIVE.match(text)
+    is_indented = False
+    first = 1 if physical and physical[0].startswith("#!") else 0
+    for number, text in enumerate(physical[first:], first + 1):
+        match = _DIRECTIVE.match(text.lstrip(SPACES))
         name = match[1].lower() if match else ""
-        if match is None or name not in _DIRECTIVES:
+        if match is None or name not in _DIRECTIVES or (first and text[:1] != "#"):
             break
+        is_indented = is_indented or text[:1] != "#"
         span = Span(number, 1, number, len(text) + 1)
         if name in found:
+            if first:
+                break
             errors.append(DockerfileError(f"the directive {name} twice", span=span, source=source, hint="remove one of them"))
-        elif name == "escape" and match[2] not in ("\\", "`"):
+        elif name != "escape":
+            if not is_indented:
+                found[name] = match[2]
+        elif first:
+            continue
+        elif match[2] in ("\\", "`"):
+            found[name] = match[2]
+        else:
             hint = "it is \\ or `"
             errors.append(DockerfileError(f"no such escape character: {match[2]}", span=span, source=source, hint=hint))
-        else:
-            found[name] = match[2]
     return tuple(found.items())
 
 
-def _instructions(source: Source, physical: list[str], escape: str) -> Iterator[Line]:
-    number = 0
-    continues = re.compile(rf"(?:^|[^{re.escape(escape)}])(?P<cut>{re.escape(escape)}[ \t]*)$")
-    while number < len(physical):
-        text = physical[number]
-        if not text.strip() or text.lstrip().startswith("#"):
-            number += 1
-            continue
+@dataclass(slots=True)
+class _Splitter:
+    source: Source
+    physical: list[str]
+    escape: str
+    number: int = 0
+    lines: list[Line] = field(default_factory=list)
+
+    def split(self) -> None:
+        """Fill `lines`. Raises DockerfileError for a here-document without its end."""
+        physical = self.physical
+        while self.number < len(physical):
+            text = physical[self.number].rstrip("\r")
+            skipped = len(text) - len(text.lstrip(SPACES))
+            if skipped < len(text) and text[skipped] != "#":
+                self.lines.append(self._line(text[skipped:], skipped))
+            else:
+                self.number += 1
+
+    def _line(self, text: str, skipped: int) -> Line:
+        """The instruction that begins here; `number` moves behind it."""
+        physical, first = self.physical, self.number
         parts: list[str] = []
         starts: list[int] = []
         places: list[tuple[int, int]] = []
         length = 0
         while True:
-            skipped = len(text) - len(text.lstrip()) if not parts else 0
-            match = continues.search(text)
-            part = text[skipped : match.start("cut")] if match else text[skipped:]
-            if not match:
-                part = part.rstrip()
+            part = self._continued(text)
             starts.append(length)
-            places.append((number + 1, skipped + 1))
-            parts.append(part)
-            length += len(part)
-            number += 1
-            if not match:
+            places.append((self.number + 1, skipped + 1))
+            parts.append(text if part is None else part)
+            length += len(parts[-1])
+            self.number += 1
+            if part is None:
                 break
-            while number < len(physical) and (not physical[number].strip() or physical[number].lstrip().startswith("#")):
-                number += 1
-            if number >= len(physical):
+            skipped = 0
+            while self.number < len(physical) and physical[self.number].lstrip(SPACES)[:1] in ("", "#"):
+                self.number += 1
+            if self.number == len(physical):
                 break
-            text = physical[number]
-        joined = "".join(parts)
-        if not joined.strip():
-            continue
-        line = Line(joined, tuple(starts), tuple(places), (), number)
-        heredocs, number = _heredocs(source, physical, line, number)
-        yield Line(joined, line.starts, line.places, heredocs, number)
+            text = physical[self.number].rstrip("\r")
+        line = Line("".join(parts), tuple(starts), tuple(places), (), first + 1, self.number)
+        heredocs = self._heredocs(line) if "<<" in line.text else ()
+        return Line(line.text, line.starts, line.places, heredocs, first + 1, self.number) if heredocs else line
 
+    def _continued(self, text: str) -> str | None:
+        """What stands before the escape character that continues a line. One that is escaped itself continues nothing."""
+        part = text.rstrip(" \t")
+        if not part.endswith(self.escape) or part[:-1].endswith(self.escape):
+            return None
+        return part[:-1]
 
-def _heredocs(source: Source, physical: list[str], line: Line, number: int) -> tuple[tuple[Heredoc, ...], int]:
-    words = line.text.split(None, 2)
-    keyword = words[1] if words[0].upper() == "ONBUILD" and len(words) > 1 else words[0]
-    if keyword.upper() not in _WITH_HEREDOCS or "<<" not in line.text:
-        return (), number
-    found = []
-    for named in heredoc_names(line.text):
-        body = []
-        while True:
-            if number >= len(physical):
-                raise DockerfileError(
-                    f"the here-document {named.name} has no end",
-                    span=line.span(named.start, named.end),
-                    source=source,
-                    hint=f"put a line with {named.name} alone behind it",
-                )
-            text = physical[number].lstrip("\t") if named.chomp else physical[number]
-            number += 1
-            if text.rstrip("\r") == named.name:
-                break
+    def _heredocs(self, line: Line) -> tuple[Heredoc, ...]:
+        if not self._can_have_heredocs(line.text):
+            return ()
+        try:
+            names = heredoc_names(line.text)
+        except WordError as error:
+            raise DockerfileError(error.message, span=line.span(0, len(line.text)), source=self.source, hint=error.hint) from None
+        return tuple(self._heredoc(line, named) for named in names)
+
+    def _can_have_heredocs(self, text: str) -> bool:
+        head = split_head(text, 0, len(text), self.escape)
+        if head.keyword.lower() == "onbuild":
+            head = split_head(text, head.rest, head.end, self.escape)
+        if head.keyword.lower() not in _WITH_HEREDOCS:
+            return False
+        try:
+            return json_words(text[head.rest : head.end]) is None
+        except NotTextsError:
+            return False
+
+    def _heredoc(self, line: Line, named: HeredocName) -> Heredoc:
+        body: list[str] = []
+        while self.number < len(self.physical):
+            text = self.physical[self.number]
+            self.number += 1
+            end = text.rstrip("\r")
+            if (end.lstrip("\t") if named.chomp else end) == named.name:
+                raw = "".join(body)
+                content = without_tabs(raw) if named.chomp else raw
+                return Heredoc(named.name, content, named.expand, named.chomp, line.span(named.start, named.end), raw)
             body.append(text + "\n")
-        span = line.span(named.start, named.end)
-        found.append(Heredoc(named.name, "".join(body), named.expand, named.chomp, span))
-    return tuple(found), number
-
-
-@dataclass(frozen=True, slots=True)
-class HeredocName:
-    """`<<NAME` in a line: where it stands, and what it says."""
-
-    start: int
-    end: int
-    name: str
-    expand: bool
-    chomp: bool
-
-
-def heredoc_names(text: str) -> list[HeredocName]:
-    """The here-documents that a line names: words of their own that begin with `<<`, or a number and `<<`.
-
-    A line with a quote that is not closed names none. Source: BuildKit, parser.go and shell/lex.go.
-    """
-    found = []
-    for start, end in _shell_words(text):
-        match = _HEREDOC.match(text[start:end])
-        if match is None:
-            continue
-        name = _unquoted(match[2])
-        quotes = sum(match[2].count(quote) - name.count(quote) for quote in "\"'")
-        if name:
-            found.append(HeredocName(start, end, name, quotes == 0, bool(match[1])))
-    return found
-
-
-def _shell_words(text: str) -> list[tuple[int, int]]:
-    """Words between blanks that no quote or backslash hides; blanks right behind `<<` belong to the word."""
-    found: list[tuple[int, int]] = []
-    start, position, quote = -1, 0, ""
-    while position < len(text):
-        character = text[position]
-        if not quote and character.isspace():
-            if start >= 0:
-                found.append((start, position))
-            start = -1
-        else:
-            start = position if start < 0 else start
-            if character == "\\" and quote != "'":
-                position += 1
-            elif quote:
-                quote = "" if character == quote else quote
-            elif character in "\"'":
-                quote = character
-            elif text.startswith("<<", position):
-                position += 1
-                while text[position + 1 : position + 2] in (" ", "\t"):
-                    position += 1
-        position += 1
-    if start >= 0:
-        found.append((start, len(text)))
-    return [] if quote else found
-
-
-def _unquoted(word: str) -> str:
-    kept, quote, position = "", "", 0
-    while position < len(word):
-        character = word[position]
-        if character == "\\" and quote != "'":
-            following = word[position + 1 : position + 2]
-            kept += following if not quote or following in '"$\\' else character + following
-            position += 1
-        elif character == quote or (not quote and character in "\"'"):
-            quote = "" if quote else character
-        else:
-            kept += character
-        position += 1
-    return kept
+        raise DockerfileError(
+            f"the here-document {named.name} has no end",
+            span=line.span(named.start, named.end),
+            source=self.source,
+            hint=f"put a line with {named.name} alone behind it",
+        )

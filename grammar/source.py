@@ -16,10 +16,15 @@ class Span(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A Dockerfile's name, as errors print it, and its text with `\\n` as the only line end."""
+    """A Dockerfile's name, as errors print it, and its text. Line ends are as they are in the file."""
 
     name: str
     text: str
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> Source:
+        """The source of a file's content. Bytes that are no UTF-8 are kept, as surrogates."""
+        return cls(name, content.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
 
     def show(self, message: str, span: Span) -> str:
         """A message about a place, with the line and a mark under it."""
@@ -27,7 +32,7 @@ class Source(NamedTuple):
         head = f"{self.name}:{span.line}:{span.column}: {message}"
         if not 1 <= span.line <= len(lines):
             return head
-        line = lines[span.line - 1].replace("\t", " ")
+        line = lines[span.line - 1].rstrip("\r").replace("\t", " ")
         end = span.end_column if span.end_line == span.line else len(line) + 1
         marks = "~" * max(1, min(end, len(line) + 1) - span.column)
         return f"{head}\n    {line}\n    {' ' * (span.column - 1)}{marks}"

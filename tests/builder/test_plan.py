@@ -28,8 +28,8 @@ BASE = Base(
 )
 
 
-def planned(text: str):
-    first = text.split("\n", 1)[0]
+def planned(source: Source):
+    first = source.text.split("\n", 1)[0]
     asked = json.loads(first.removeprefix("# with: ")) if first.startswith("# with: ") else {}
     options = Options(
         Platform("linux", "amd64"),
@@ -37,7 +37,7 @@ def planned(text: str):
         target=asked.get("target"),
         folders=tuple(asked.get("folders", ())),
     )
-    dockerfile = parse(Source("Dockerfile", text))
+    dockerfile = parse(source)
     return plan(dockerfile, options, dict.fromkeys(needed_images(dockerfile, options), BASE))
 
 
@@ -47,9 +47,9 @@ def test_there_are_cases():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden(case: Path, golden):
-    text = (case / "Dockerfile").read_bytes().decode().removeprefix("\ufeff").replace("\r\n", "\n")
+    source = Source.of("Dockerfile", (case / "Dockerfile").read_bytes())
     try:
-        graph = planned(text)
+        graph = planned(source)
     except (BuildError, DockerfileError) as error:
         told = [f"{each}\nhint: {getattr(each, 'hint', None)}\n" for each in (error, *error.others)]
         golden(case / "error.txt", "".join((*told, f"exit code: {error.exit_code}\n")))

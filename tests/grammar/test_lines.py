@@ -22,7 +22,7 @@ def directives(text: str) -> dict[str, str]:
         ("a\nb", ["a", "b"]),
         ("", []),
         ("\n \n# c\n", []),
-        ("  a  ", ["a"]),
+        ("  a  ", ["a  "]),
         ("a # b", ["a # b"]),
         ("a \\\nb", ["a b"]),
         ("a \\  \t\n  b", ["a   b"]),
@@ -32,7 +32,7 @@ def directives(text: str) -> dict[str, str]:
         ("a \\\n# c\n\n  # d\nb", ["a b"]),
         ("a \\\nb # c\\\nd", ["a b # cd"]),
         ("a \\", ["a "]),
-        ("\\\n\\\n", []),
+        ("\\\n\\\n", [""]),
     ],
 )
 def test_continuations_and_comments(text, expected):
@@ -46,7 +46,12 @@ def test_the_escape_directive_is_the_continuation_character():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("# syntax=x\n#ESCAPE = `\n  # check=skip=all", {"syntax": "x", "escape": "`", "check": "skip=all"}),
+        ("# syntax=x\n#ESCAPE = `\n#\tcheck=skip=all ", {"syntax": "x", "escape": "`", "check": "skip=all"}),
+        # Blanks before the # are nothing to escape, and an end to the others.
+        ("  # escape=`\n# check=skip=all", {"escape": "`"}),
+        ("#!/bin/x\n# syntax=x\n# escape=`\n# check=y", {"syntax": "x", "check": "y"}),
+        ("\ufeff# syntax=x", {"syntax": "x"}),
+        ("# syntax=x y\r\n# check=z\r\n", {"syntax": "x y", "check": "z"}),
         ("\n# escape=`", {}),
         ("# a comment\n# escape=`", {}),
         ("# other=x\n# escape=`", {}),
