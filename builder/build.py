@@ -9,7 +9,7 @@ from pybuild.builder import bases
 from pybuild.builder.announcing import announce_cached, announcer
 from pybuild.builder.assemble import image_config, image_layers
 from pybuild.builder.cached import Result, cached_result, file_steps
-from pybuild.builder.context import Context, check_folder
+from pybuild.builder.context import Context, check_folder, choice_of
 from pybuild.builder.errors import BuildError, Interrupted, LintFailed
 from pybuild.builder.events import Finished, Notice, Progress
 from pybuild.builder.graph import CopyStep, MetaStep, SourceStep, Step
@@ -88,10 +88,9 @@ def _solve(
     """The results of the target's steps, out of the records or freshly made, and all keys."""
     graph = plan.graph
 
-    def read(step: CopyStep) -> str:
-        assert isinstance(step.origin, str)
+    def read(step: CopyStep, origin: str) -> str:
         try:
-            return contexts[step.origin].digest(step.sources, workspace.database)
+            return contexts[origin].digest(choice_of(step, origin), workspace.database)
         except BuildError as error:
             if error.span is None:
                 error.span, error.source = step.span, plan.source

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pybuild.builder.database import Database, FileStamp
 from pybuild.builder.errors import ContextError
+from pybuild.builder.graph import CopyStep
 from pybuild.builder.ignore import Ignore
-from pybuild.builder.layers.copying import listing, select
 from pybuild.builder.layers.entry import DiskContent, Entry, Kind
-from pybuild.builder.layers.index import entry_on_disk, follow
+from pybuild.builder.layers.index import entry_on_disk
+from pybuild.builder.layers.selection import Choice, chosen, listing
 
 # A file that changed this shortly before it was looked at may change again within the clock's grain.
 _GRAIN_NS = 2_000_000_000
@@ -126,27 +127,27 @@ class Context:
 
     # What is in it
 
-    def fingerprint(self, sources: Iterable[str]) -> str | None:
-        """A hash of the metadata of all that `sources` mean; None when a file is too young to be known by it.
+    def fingerprint(self, choice: Choice) -> str | None:
+        """A hash of the metadata of all that `choice` means, and more; None when a file is too young to be known by it.
 
         Raises CopyError for a source that is not there.
         """
         young = time.time_ns() - _GRAIN_NS
         mark = hashlib.blake2b(digest_size=20)
-        mark.update(
-            repr((self.root, tuple(sources), tuple((p.text, p.is_exception) for p in self.ignore.patterns))).encode(
-                errors="surrogateescape"
-            )
-        )
-        for source in sources:
-            for match in select(self, source, self.hidden_by):
-                place = follow(self.lookup, match)
-                if self.lookup(place) is None:
-                    return None
+        ignored = tuple((pattern.text, pattern.is_exception) for pattern in self.ignore.patterns)
+        mark.update(repr((self.root, choice, ignored)).encode(errors="surrogateescape"))
+        for item in chosen(self, choice, self.hidden_by):
+            places = [item.place]
+            if item.included is not None:
+                # What is beside the directories before the pattern does not count, and would cost a look at everything.
+                for part in item.included.leading.split("/") if item.included.leading else ():
+                    places.append(f"{places[-1]}/{part}" if places[-1] else part)
+                places = [place for place in places if os.path.lexists(f"{self.root}/{place}")]
+            for place in places:
                 status = os.lstat(f"{self.root}/{place}")
                 newest = max(status.st_ctime_ns, status.st_mtime_ns)
-                mark.update(repr((match, place, _stamp(status))).encode(errors="surrogateescape"))
-                if stat.S_ISDIR(status.st_mode):
+                mark.update(repr((item.match, place, _stamp(status))).encode(errors="surrogateescape"))
+                if place == places[-1] and stat.S_ISDIR(status.st_mode):
                     newest = max(newest, self._mark(place, mark.update))
                 if newest > young:
                     return None
@@ -175,12 +176,12 @@ class Context:
             update("\n".join(lines).encode(errors="surrogateescape"))
         return newest
 
-    def digest(self, sources: Sequence[str], database: Database) -> str:
-        """A hash of all that a copy of `sources` puts into a layer, times left out. Raises CopyError, ContextError."""
-        fingerprint = self.fingerprint(sources)
+    def digest(self, choice: Choice, database: Database) -> str:
+        """A hash of all that a copy of `choice` puts into a layer, times left out. Raises CopyError, ContextError."""
+        fingerprint = self.fingerprint(choice)
         if fingerprint and (known := database.memo("listing", fingerprint)):
             return known.decode()
-        found = list(listing(self, sources, self.hidden_by))
+        found = list(listing(self, choice, self.hidden_by))
         contents = self._contents([entry for _, entry in found if entry.kind is Kind.FILE], database)
         mark = hashlib.sha256()
         first: dict[object, str] = {}
@@ -230,6 +231,11 @@ class Context:
             except OSError:
                 return True
         return False
+
+
+def choice_of(step: CopyStep, origin: int | str) -> Choice:
+    """What a COPY reads out of one of its origins."""
+    return Choice(step.paths(origin), step.parents, step.excludes)
 
 
 def listed(name: str, entry: Entry, content: bytes, shared: str) -> bytes:

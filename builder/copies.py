@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pybuild.builder.graph import CopyStep, Step
+from pybuild.builder.graph import CopySource, CopyStep, File, Step
 from pybuild.builder.handlers import joined, title
+from pybuild.builder.layers.modes import Mode
 from pybuild.builder.scope import Scope, State
-from pybuild.grammar.instructions import Copy
+from pybuild.grammar import DockerfileError, WordError
+from pybuild.grammar.instructions import Copy, Heredoc
+from pybuild.grammar.words import expand_text
 
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://")
 
 
 def copy(scope: Scope, state: State, instruction: Copy, origin: int | str) -> tuple[State, Step]:
-    """ADD and COPY, out of `origin`."""
-    if instruction.heredocs:
-        raise scope.unsupported(f"{instruction.keyword} with a here-document", instruction.span, "put the text into a file")
+    """ADD and COPY, out of `origin`. Raises PlanError and DockerfileError."""
     variables = state.variables
     is_add = instruction.keyword == "ADD"
     sources = []
@@ -22,41 +23,70 @@ def copy(scope: Scope, state: State, instruction: Copy, origin: int | str) -> tu
         if is_add and source.startswith(_REMOTE):
             raise scope.unsupported(f"ADD of {source}", word.span, "fetch it before the build, or in a RUN")
         sources.append(source)
+    files = tuple(File(heredoc.name, _content(scope, state, heredoc)) for heredoc in instruction.heredocs)
     target = scope.expand(instruction.destination, variables)
     is_directory = target.endswith(("/", "/.")) or target in (".", "")
-    if len(sources) > 1 and not is_directory:
+    if len(sources) + len(files) > 1 and not is_directory:
         raise scope.wrong(
             f"several sources, and the destination {target} is no directory",
             instruction.destination.span,
             f"write {target}/",
         )
     destination = joined(state.config.working_dir, target)
-    owner, mode = instruction.flag("chown"), instruction.flag("chmod")
-    owner_text = scope.expand(owner.value, variables) if owner and owner.value else None
-    mode_text = scope.expand(mode.value, variables) if mode and mode.value else None
-    flags = [f"--{name}={text}" for name, text in (("chown", owner_text), ("chmod", mode_text)) if text]
+    owner, mode = _value(scope, state, instruction, "chown"), _value(scope, state, instruction, "chmod")
+    if mode:
+        _check_mode(scope, mode, instruction)
+    parents = is_set(instruction, "parents")
+    unpack: bool | None = False
+    if is_add:
+        unpack = is_set(instruction, "unpack") if instruction.flag("unpack") else None
+    flags = ["--parents"] * bool(parents)
+    flags += [f"--{name}={text}" for name, text in (("chown", owner), ("chmod", mode)) if text]
+    inline = [f"<<{file.name}" for file in files]
     step = CopyStep(
         name=title(instruction),
         span=instruction.span,
         parent=state.last,
-        origin=origin,
-        sources=tuple(sources),
+        sources=tuple(CopySource(origin, source) for source in sources),
+        files=files,
         destination=destination.rstrip("/") + "/" if is_directory else destination,
-        owner=owner_text,
-        mode=_mode(scope, mode_text, instruction),
-        unpack=is_add,
-        created_by=" ".join((instruction.keyword, *flags, *sources, target)),
+        owner=owner or None,
+        mode=mode or None,
+        unpack=unpack,
+        # BuildKit does not link when there is a --chmod.
+        link=is_set(instruction, "link") and not mode,
+        parents=parents,
+        excludes=tuple(flag.value.text for flag in instruction.flags if flag.name == "exclude" and flag.value),
+        created_by=" ".join((instruction.keyword, *flags, *sources, *inline, target)),
     )
     return state, step
 
 
-def _mode(scope: Scope, text: str | None, instruction: Copy) -> int | None:
-    if not text:
-        return None
+def is_set(instruction: Copy, name: str) -> bool:
+    """Whether a flag that is true or false was given and is true."""
+    flag = instruction.flag(name)
+    return flag is not None and (flag.value is None or flag.value.text.lower() == "true")
+
+
+def _value(scope: Scope, state: State, instruction: Copy, name: str) -> str | None:
+    flag = instruction.flag(name)
+    return scope.expand(flag.value, state.variables) if flag and flag.value else None
+
+
+def _content(scope: Scope, state: State, heredoc: Heredoc) -> str:
+    """The text of a here-document: tabs gone for `<<-`, variables replaced unless its name was quoted."""
+    if not heredoc.expand:
+        return heredoc.content
+    try:
+        return expand_text(heredoc.content, state.variables)
+    except WordError as error:
+        raise DockerfileError(error.message, span=heredoc.span, source=scope.source, hint=error.hint) from None
+
+
+def _check_mode(scope: Scope, text: str, instruction: Copy) -> None:
     flag = instruction.flag("chmod")
-    span = flag.span if flag else instruction.span
-    if all(digit in "01234567" for digit in text) and int(text, 8) <= 0o7777:
-        return int(text, 8)
-    if text.isdigit():
-        raise scope.wrong(f"not a mode: {text}", span, "write it in octal, such as 755")
-    raise scope.unsupported("--chmod with letters", span, "write the mode in octal, such as 755")
+    try:
+        Mode(text)
+    except ValueError:
+        span = flag.span if flag else instruction.span
+        raise scope.wrong(f"not a mode: {text}", span, "write octal, such as 755, or changes, such as u=rwX,go=rX") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybuild.builder.graph import BuildGraph, CopyStep, File, MetaStep, Mount, RunStep, SourceStep, Step, WorkdirStep
+from pybuild.builder.graph import BuildGraph, CopySource, CopyStep, File, MetaStep, Mount, RunStep, SourceStep, Step, WorkdirStep
 from pybuild.registry import ImageConfig
 from pybuild.registry.config import run_config_document
 from pybuild.registry.values import field_defaults, field_names
@@ -53,6 +53,9 @@ def _config(config: ImageConfig) -> dict[str, object]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, CopySource):
+        place = f"step-{value.origin}" if isinstance(value.origin, int) else value.origin or "context"
+        return f"{place}:{value.path!r}"
     if isinstance(value, Mount | File):
         told = ((name, getattr(value, name)) for name in field_names(value))
         kept = (f"{name}={item!r}" for name, item in told if item != field_defaults(value).get(name))
@@ -63,6 +66,6 @@ def _shown(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Mount | File):
+    if isinstance(value, Mount | File | CopySource):
         return {name: _plain(getattr(value, name)) for name in field_names(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

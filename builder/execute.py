@@ -20,7 +20,7 @@ from pybuild.builder.context import Context
 from pybuild.builder.database import StepRecord
 from pybuild.builder.errors import BuildError, Interrupted
 from pybuild.builder.events import CANCELED, Notice, Progress, StepFinished, StepOutput, Tick
-from pybuild.builder.files import Blobs, copy_entries, directory_entries
+from pybuild.builder.files import Recipe, copy_entries, directory_entries
 from pybuild.builder.graph import BuildGraph, CopyStep, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.layers.compression import Compression
 from pybuild.builder.layers.entry import Entry
@@ -114,8 +114,11 @@ class Executor:
     def _inputs(self, number: int) -> tuple[int, ...]:
         step = self._job.graph.steps[number]
         assert not isinstance(step, SourceStep)
-        origin = file_steps(self._job.graph, step.origin) if isinstance(step, CopyStep) and isinstance(step.origin, int) else ()
-        return (*file_steps(self._job.graph, step.parent), *origin)
+        below = file_steps(self._job.graph, step.parent)
+        if not isinstance(step, CopyStep):
+            return below
+        origins = [file_steps(self._job.graph, origin) for origin in step.origins if isinstance(origin, int)]
+        return (*(() if step.stands_alone else below), *(number for numbers in origins for number in numbers))
 
     def _is_at_hand(self, number: int) -> bool:
         """Whether the step's layer is there in a form that others can read."""
@@ -218,10 +221,11 @@ class Executor:
                 case RunStep():
                     self._run(number, step)
                 case CopyStep():
-                    self._recipe(number, *copy_entries(step, self._snapshots, self._job.contexts, self._archives))
+                    self._recipe(
+                        number, copy_entries(step, self._snapshots, self._job.contexts, self._archives, mtime_ns=self._now_ns)
+                    )
                 case WorkdirStep():
-                    seconds = int(time.time()) if self._job.timestamp is None else self._job.timestamp
-                    self._recipe(number, directory_entries(step, self._snapshots, mtime_ns=seconds * 10**9), ())
+                    self._recipe(number, directory_entries(step, self._snapshots, mtime_ns=self._now_ns))
                 case _:
                     raise AssertionError(step)
         if number not in self._wanted:
@@ -248,7 +252,12 @@ class Executor:
         self._snapshots.set(number, Form(tree=self._workspace.tree_path(tree)))
         self._workspace.replace_step(StepRecord(self._job.keys[number], None, tree, self._job.now))
 
-    def _recipe(self, number: int, entries: tuple[Entry, ...], blobs: Blobs) -> None:
+    @property
+    def _now_ns(self) -> int:
+        return (int(time.time()) if self._job.timestamp is None else self._job.timestamp) * 10**9
+
+    def _recipe(self, number: int, recipe: Recipe) -> None:
+        entries, blobs = recipe
         if self._job.timestamp is not None:
             entries = _clamped(entries, self._job.timestamp)
         entries = self._resources.enter_context(fetched(entries, blobs, self._workspace))
@@ -278,8 +287,8 @@ class Executor:
                 packed = pack(entries, self._workspace.store, self._compression, on_bytes=self._check_cancelled)
                 layer = Layer(packed.descriptor, packed.diff_id)
             self._results[number] = Result(layer, created)
-        context = self._job.contexts[step.origin] if isinstance(step, CopyStep) and isinstance(step.origin, str) else None
-        if context is not None and context.has_changed(entries):
+        names = [origin for origin in step.origins if isinstance(origin, str)] if isinstance(step, CopyStep) else []
+        if any(self._job.contexts[name].has_changed(entries) for name in names):
             self._progress.emit(Notice(f"{step.name}: files changed while they were copied; the step is not cached"))
             self._finish(number)
             return

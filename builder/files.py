@@ -6,49 +6,68 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from pybuild.builder.accounts import resolve_owner
-from pybuild.builder.context import Context
-from pybuild.builder.graph import CopyStep, WorkdirStep
-from pybuild.builder.layers.copying import CopyRequest, copied, made_directory
-from pybuild.builder.layers.entry import DiskContent, Entry
-from pybuild.builder.layers.index import Tree
+from pybuild.builder.context import Context, choice_of
+from pybuild.builder.graph import CopyStep, File, WorkdirStep
+from pybuild.builder.layers.copying import CopyRequest, Origin, copied, made_directory
+from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind
+from pybuild.builder.layers.index import MergedView, RecipeView
+from pybuild.builder.layers.modes import Mode
+from pybuild.builder.layers.selection import Choice
 from pybuild.builder.layers.unpacking import Archives
 from pybuild.builder.snapshots import Snapshots
 from pybuild.registry import Descriptor, Digest
 
 Blobs = tuple[tuple[Descriptor, Digest] | None, ...]
+# The entries of a layer, and the blobs in which their LayerContents lie.
+Recipe = tuple[tuple[Entry, ...], Blobs]
 
 
 def copy_entries(
-    step: CopyStep, snapshots: Snapshots, contexts: Mapping[str, Context], archives: Archives
-) -> tuple[tuple[Entry, ...], Blobs]:
-    """The layer of a COPY or ADD, and the blobs in which its LayerContents lie. Raises CopyError, ContextError."""
-    below = snapshots.view(step.parent)
+    step: CopyStep, snapshots: Snapshots, contexts: Mapping[str, Context], archives: Archives, *, mtime_ns: int
+) -> Recipe:
+    """The layer of a COPY or ADD; `mtime_ns` is the time of here-documents. Raises CopyError, ContextError."""
+    below = MergedView([]) if step.link else snapshots.view(step.parent)
     owner = None
     if step.owner is not None:
         owner = _owner(step.owner, step.parent, snapshots, what="--chown")
-    if isinstance(step.origin, int):
-        source: Tree = snapshots.view(step.origin)
-        blobs = snapshots.blobs(step.origin)
-        hidden_by = _nothing_hides
-    else:
-        context = contexts[step.origin]
-        source, blobs, hidden_by = context, (), context.hidden_by
-    request = CopyRequest(step.sources, step.destination, owner, step.mode, keeps_owner=isinstance(step.origin, int))
-    unpack = partial(_unpacked, archives) if step.unpack else None
-    draft = copied(request, source, below, hidden_by=hidden_by, unpack=unpack)
-    return draft.entries(), blobs
+    # ADD unpacks what is local.
+    unpack = partial(_unpacked, archives) if step.unpack is not False else None
+    blobs: Blobs = ()
+    origins = []
+    for name in step.origins:
+        choice = choice_of(step, name)
+        if isinstance(name, int):
+            blobs = snapshots.blobs(name)
+            origins.append(Origin(snapshots.view(name), choice, _nothing_hides, keeps_owner=True))
+        else:
+            origins.append(Origin(contexts[name], choice, contexts[name].hidden_by, unpack=unpack))
+    if step.files:
+        origins.append(_inline(step, mtime_ns))
+    request = CopyRequest(step.destination, owner, Mode(step.mode) if step.mode else None)
+    return copied(request, origins, below).entries(), blobs
 
 
-def directory_entries(step: WorkdirStep, snapshots: Snapshots, *, mtime_ns: int) -> tuple[Entry, ...]:
+def _inline(step: CopyStep, mtime_ns: int) -> Origin:
+    """The here-documents of a COPY, as a tree."""
+    tree = MergedView([RecipeView(_file(file, mtime_ns) for file in step.files)])
+    return Origin(tree, Choice(tuple(file.name for file in step.files)), _nothing_hides, is_fetched=True)
+
+
+def _file(file: File, mtime_ns: int) -> Entry:
+    content = file.content.encode("utf-8", "surrogateescape")
+    return Entry(file.name, Kind.FILE, 0o644, size=len(content), mtime_ns=mtime_ns, content=BytesContent(content))
+
+
+def directory_entries(step: WorkdirStep, snapshots: Snapshots, *, mtime_ns: int) -> Recipe:
     """The layer of a WORKDIR; empty when the directory is there already."""
     view = snapshots.view(step.parent)
     draft = made_directory(step.path, view, mtime_ns=mtime_ns)
     if not draft.has_new:
-        return ()
+        return (), ()
     if step.user:
         owner = _owner(step.user, step.parent, snapshots, what="USER")
         draft = made_directory(step.path, view, mtime_ns=mtime_ns, owner=owner)
-    return draft.entries()
+    return draft.entries(), ()
 
 
 def _owner(text: str, last: int, snapshots: Snapshots, *, what: str) -> tuple[int, int]:

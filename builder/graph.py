@@ -83,23 +83,49 @@ class RunStep:
 
 
 @frozen
-class CopyStep:
-    """COPY and ADD: `sources` out of `origin` to `destination`, an absolute path, with `/` behind it if written so.
+class CopySource:
+    """One source: `path` in `origin`, a step by its number, or a context by its name, "" being the main one."""
 
-    `origin` is the number of a step, whose file system is meant, or the name of a context; "" is the main one.
-    `owner` is --chown as written and `mode` the bits of --chmod, None when not given; `unpack` is ADD's reading of archives.
+    origin: int | str
+    path: str
+
+
+@frozen
+class CopyStep:
+    """COPY and ADD: `sources`, then `files`, to `destination`, an absolute path, with `/` behind it if written so.
+
+    `owner` is --chown and `mode` --chmod as written, octal or in letters, None when not given. `unpack` says whether archives
+    are, None is ADD's own way: local ones are. With `link` the layer is made without a look at `parent`; with `parents` the
+    directories before a source's name, or behind a `/./` in it, come along. `excludes` are patterns.
     """
 
     name: str
     span: Span
     parent: int
-    origin: int | str
-    sources: tuple[str, ...]
+    sources: tuple[CopySource, ...]
     destination: str
-    owner: str | None
-    mode: int | None
-    unpack: bool
     created_by: str
+    files: tuple[File, ...] = ()
+    owner: str | None = None
+    mode: str | None = None
+    unpack: bool | None = False
+    link: bool = False
+    parents: bool = False
+    excludes: tuple[str, ...] = ()
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the layer is the same on any parent: no link and no name in it is looked up there."""
+        return self.link and (self.owner is None or all(part.isdigit() for part in self.owner.split(":")))
+
+    @property
+    def origins(self) -> tuple[int | str, ...]:
+        """Where the sources are, each once."""
+        return tuple(dict.fromkeys(source.origin for source in self.sources))
+
+    def paths(self, origin: int | str) -> tuple[str, ...]:
+        """The sources in one origin."""
+        return tuple(source.path for source in self.sources if source.origin == origin)
 
 
 @frozen

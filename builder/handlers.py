@@ -220,4 +220,8 @@ HANDLERS: dict[str, Handler] = {
     "WORKDIR": _workdir,
 }
 # The flags that are carried out; the grammar knows more.
-FLAGS = {"ADD": ("chown", "chmod"), "COPY": ("from", "chown", "chmod"), "FROM": ("platform",)}
+FLAGS = {
+    "ADD": ("chown", "chmod", "link", "exclude", "unpack"),
+    "COPY": ("from", "chown", "chmod", "link", "parents", "exclude"),
+    "FROM": ("platform",),
+}

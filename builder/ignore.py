@@ -1,9 +1,4 @@
-""".dockerignore: which paths of a context do not exist for a build.
-
-The rules are those of docker, not of git: `filepath.Match` and `**`, the last pattern that matches decides, `!` brings
-back even what lies under an excluded directory. Patterns in a row with the same sign become one regular expression,
-which is what makes 20,000 paths cheap. Pure.
-"""
+""".dockerignore: which paths of a context do not exist for a build. Pure."""
 
 from __future__ import annotations
 
@@ -11,32 +6,15 @@ import posixpath
 import re
 
 from pybuild.builder.errors import ContextError
-from pybuild.builder.patterns import translate
-from pybuild.registry.values import frozen
+from pybuild.builder.exclusion import Exclusion, Pattern
 
 
-@frozen
-class Pattern:
-    """One line of the file: `is_exception` for `!`; `text` is cleaned, relative to the context."""
-
-    text: str
-    is_exception: bool
-    line: int
-
-
-class Ignore:
+class Ignore(Exclusion):
     """The patterns of one ignore file, in order."""
 
     def __init__(self, patterns: tuple[Pattern, ...] = (), name: str = ".dockerignore") -> None:
+        super().__init__(patterns)
         self.name = name
-        self.patterns = patterns
-        self._runs: list[tuple[bool, re.Pattern[str]]] = []
-        for pattern in patterns:
-            if self._runs and self._runs[-1][0] == pattern.is_exception:
-                joined = f"{self._runs[-1][1].pattern}|{_expression(pattern)}"
-                self._runs[-1] = (pattern.is_exception, re.compile(joined, re.DOTALL))
-            else:
-                self._runs.append((pattern.is_exception, re.compile(_expression(pattern), re.DOTALL)))
 
     @classmethod
     def parse(cls, text: str, name: str) -> Ignore:
@@ -55,32 +33,8 @@ class Ignore:
                 continue
             pattern = Pattern(body, is_exception, number)
             try:
-                re.compile(_expression(pattern))
+                re.compile(pattern.expression)
             except (ValueError, re.error):
                 raise ContextError(f"{name}:{number}: not a pattern: {line.strip()}", hint="close the '[' with a ']'") from None
             patterns.append(pattern)
         return cls(tuple(patterns), name)
-
-    @property
-    def has_exceptions(self) -> bool:
-        """Whether something under an excluded directory may come back."""
-        return any(pattern.is_exception for pattern in self.patterns)
-
-    def hides(self, path: str) -> bool:
-        """Whether this path is excluded: the last pattern decides that matches it, or a directory above it."""
-        for is_exception, expression in reversed(self._runs):
-            if expression.match(path):
-                return not is_exception
-        return False
-
-    def culprit(self, path: str) -> Pattern | None:
-        """The pattern that excludes this path."""
-        for pattern in reversed(self.patterns):
-            if re.match(_expression(pattern), path, re.DOTALL):
-                return None if pattern.is_exception else pattern
-        return None
-
-
-def _expression(pattern: Pattern) -> str:
-    # What matches a directory covers all that is in it.
-    return f"(?:{translate(pattern.text, double_star=True)})(?:/.*)?\\Z"

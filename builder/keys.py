@@ -12,17 +12,24 @@ from collections.abc import Callable
 
 from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, SourceStep, Step, WorkdirStep
 
-_FORMAT = 1
+_FORMAT = 2
 
 
-def step_keys(graph: BuildGraph, read: Callable[[CopyStep], str], *, timestamp: int | None = None) -> tuple[str, ...]:
-    """The key of each step, as hex digits. `read` gives the digest of what a COPY reads out of a context."""
+# The digest of what a COPY reads out of a context, by the context's name.
+Read = Callable[[CopyStep, str], str]
+
+
+def step_keys(graph: BuildGraph, read: Read, *, timestamp: int | None = None) -> tuple[str, ...]:
+    """The key of each step, as hex digits."""
     keys: list[str] = []
     for step in graph.steps:
         if isinstance(step, MetaStep):
             keys.append(keys[step.parent])
             continue
-        parent = None if isinstance(step, SourceStep) else keys[step.parent]
+        if isinstance(step, SourceStep) or (isinstance(step, CopyStep) and step.stands_alone):
+            parent = None
+        else:
+            parent = keys[step.parent]
         keys.append(_hash(parent, timestamp, *_parts(step, keys, read)))
     return tuple(keys)
 
@@ -38,27 +45,35 @@ def history_keys(graph: BuildGraph, keys: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _parts(step: Step, keys: list[str], read: Callable[[CopyStep], str]) -> tuple[object, ...]:
+def _parts(step: Step, keys: list[str], read: Read) -> tuple[object, ...]:
     match step:
         case SourceStep():
             return ("source", step.digest or step.image)
         case RunStep():
             return ("run", step.argv, sorted(step.env), step.cwd, step.user, step.network)
         case CopyStep():
-            content = keys[step.origin] if isinstance(step.origin, int) else read(step)
             return (
                 "copy",
-                isinstance(step.origin, int),
-                content,
-                step.sources,
+                [_read(step, origin, keys, read) for origin in step.origins],
+                [(file.name, file.content) for file in step.files],
                 step.destination,
                 step.owner,
                 step.mode,
                 step.unpack,
+                step.link,
+                step.parents,
+                step.excludes,
             )
         case WorkdirStep():
             return ("workdir", step.path, step.user)
     raise AssertionError(step)
+
+
+def _read(step: CopyStep, origin: int | str, keys: list[str], read: Read) -> tuple[object, ...]:
+    """What is read out of one origin, and that origin's content as far as the copy goes."""
+    if isinstance(origin, int):
+        return ("step", keys[origin], step.paths(origin))
+    return ("context", read(step, origin), step.paths(origin))
 
 
 def _hash(*parts: object) -> str:

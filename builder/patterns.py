@@ -8,8 +8,13 @@ _SPECIAL = "*?["
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a path has a character that `filepath.Match` treats specially."""
-    return any(character in text for character in _SPECIAL)
+    """Whether a path has a character that `filepath.Match` treats specially, with no backslash before it."""
+    position = 0
+    while position < len(text):
+        if text[position] in _SPECIAL:
+            return True
+        position += 2 if text[position] == "\\" else 1
+    return False
 
 
 def translate(pattern: str, *, double_star: bool = False) -> str:

@@ -24,7 +24,7 @@ from pybuild.registry.values import frozen
 if TYPE_CHECKING:
     from pybuild.builder.scope import Options
 
-_FORMAT = 3
+_FORMAT = 5
 _T = TypeVar("_T")
 
 

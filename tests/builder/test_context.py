@@ -7,6 +7,7 @@ import pytest
 from pybuild.builder.context import Context
 from pybuild.builder.database import Database
 from pybuild.builder.errors import BuildError, ContextError, CopyError
+from pybuild.builder.layers.selection import Choice
 
 OLD = 1_600_000_000
 
@@ -26,7 +27,7 @@ def folder(tmp_path):
 
 
 def digest(folder, database, *sources):
-    return Context.open(str(folder)).digest(sources or (".",), database)
+    return Context.open(str(folder)).digest(Choice(sources or (".",)), database)
 
 
 def test_touching_a_file_changes_nothing(folder, database):
@@ -73,7 +74,7 @@ def test_ignored_files_do_not_exist(folder, database):
     assert context.lookup("d/b") is None
     assert [entry.path for entry in context.children("d")] == ["d/e"]
     with pytest.raises(CopyError, match=r"x.log: excluded from the context by .dockerignore:1"):
-        context.digest(("x.log",), database)
+        context.digest(Choice(("x.log",)), database)
 
 
 def test_a_missing_source_is_named_with_what_is_close(folder, database):
@@ -95,7 +96,7 @@ def test_old_files_are_known_by_their_fingerprint(folder, database):
             os.utime(os.path.join(top, name), (OLD, OLD))
     context = Context.open(str(folder))
     # The change times are now: too young to be trusted.
-    assert context.fingerprint((".",)) is None
+    assert context.fingerprint(Choice((".",))) is None
     assert digest(folder, database) == digest(folder, database)
 
 

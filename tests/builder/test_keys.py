@@ -1,6 +1,6 @@
 """The format of cache keys is a promise to every store there is: a change has to be meant."""
 
-from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, PlannedStage, RunStep, SourceStep, WorkdirStep
+from pybuild.builder.graph import BuildGraph, CopySource, CopyStep, File, MetaStep, PlannedStage, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.grammar import Span
 from pybuild.registry import ImageConfig, Platform
@@ -8,7 +8,7 @@ from pybuild.registry.values import replace
 
 SPAN = Span(1, 1, 1, 2)
 SOURCE = SourceStep("FROM scratch", SPAN, "scratch", None)
-COPY = CopyStep("COPY a /b", SPAN, 0, "", ("a",), "/b", None, None, False, "COPY a /b")
+COPY = CopyStep("COPY a /b", SPAN, 0, (CopySource("", "a"),), "/b", "COPY a /b")
 META = MetaStep("ENV A=1", SPAN, 1, "ENV A=1")
 RUN = RunStep("RUN x", SPAN, 2, ("/bin/sh", "-c", "x"), (("A", "1"), ("PATH", "/bin")), (), "/", "", "RUN /bin/sh -c x")
 WORKDIR = WorkdirStep("WORKDIR /w", SPAN, 3, "/w", "", "WORKDIR /w")
@@ -20,14 +20,14 @@ def graph(*steps):
 
 
 def keys(*steps, content="content", timestamp=None):
-    return step_keys(graph(*steps), lambda step: content, timestamp=timestamp)
+    return step_keys(graph(*steps), lambda step, origin: content, timestamp=timestamp)
 
 
 def test_keys_are_golden():
     assert [key[:16] for key in keys(SOURCE, COPY, META, RUN, WORKDIR)] == GOLDEN
 
 
-GOLDEN = ["42dd456a1ce91099", "2648118b973a24a0", "2648118b973a24a0", "be9911d7fe374813", "698331a2ba3b93f8"]
+GOLDEN = ["0efa39f4685b5e0c", "7c2ec4762e8601ac", "7c2ec4762e8601ac", "591898b7906845dd", "fdf63cc2d8eff4a7"]
 
 
 def test_a_step_that_changes_no_file_has_the_key_below():
@@ -52,7 +52,21 @@ def test_each_part_of_a_step_counts():
     others = {keys(SOURCE, COPY, META, replace(RUN, **change))[3] for change in changes}
     assert len(others | {plain}) == len(changes) + 1
     plain = keys(SOURCE, COPY)[1]
-    changes = ({"sources": ("b",)}, {"destination": "/c"}, {"owner": "1"}, {"mode": 0o600}, {"unpack": True})
+    changes = (
+        {"sources": (CopySource("", "b"),)},
+        {"sources": (CopySource(0, "a"),)},
+        {"sources": (CopySource("", "a"), CopySource("", "a"))},
+        {"files": (File("f", "x"),)},
+        {"files": (File("f", "y"),)},
+        {"destination": "/c"},
+        {"owner": "1"},
+        {"mode": "600"},
+        {"unpack": True},
+        {"unpack": None},
+        {"link": True},
+        {"parents": True},
+        {"excludes": ("x",)},
+    )
     others = {keys(SOURCE, replace(COPY, **change))[1] for change in changes}
     assert len(others | {plain}) == len(changes) + 1
 
@@ -66,3 +80,15 @@ def test_history_keys_count_instructions_that_change_no_file():
     file_keys = keys(SOURCE, COPY, META)
     assert history_keys(one, file_keys)[:2] == history_keys(two, file_keys)[:2]
     assert history_keys(one, file_keys)[2] != history_keys(two, file_keys)[2]
+
+
+def test_a_linked_copy_has_the_same_key_on_any_parent():
+    linked = replace(COPY, link=True, parent=1)
+    other = replace(WORKDIR, parent=0, path="/other")
+    assert keys(SOURCE, replace(WORKDIR, parent=0), linked)[2] == keys(SOURCE, other, linked)[2]
+    assert (
+        keys(SOURCE, other, replace(linked, owner="1:2"))[2]
+        == keys(SOURCE, replace(other, path="/x"), replace(linked, owner="1:2"))[2]
+    )
+    named = replace(linked, owner="app")
+    assert keys(SOURCE, replace(WORKDIR, parent=0), named)[2] != keys(SOURCE, other, named)[2]

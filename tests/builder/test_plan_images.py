@@ -80,7 +80,7 @@ def test_a_document_is_json_and_has_all_that_the_text_has():
     )
     found = json.loads(json.dumps(document(graph)))
     assert [step["kind"] for step in found["steps"]] == ["source", "run", "source", "copy", "workdir", "meta"]
-    assert found["steps"][3] | {"origin": 1, "sources": ["a"], "mode": 0o755, "destination": "/b/"} == found["steps"][3]
+    assert found["steps"][3] | {"sources": [{"origin": 1, "path": "a"}], "mode": "755", "destination": "/b/"} == found["steps"][3]
     assert [stage["name"] for stage in found["stages"]] == ["b", "1"]
     assert len(found["warnings"]) == 1
     text = describe(graph)

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pybuild.builder.errors import CopyError
-from pybuild.builder.layers.copying import CopyRequest, copied, made_directory
+from pybuild.builder.layers.copying import CopyRequest, Origin, copied, made_directory
 from pybuild.builder.layers.entry import BytesContent, Entry, Kind
 from pybuild.builder.layers.index import MergedView, RecipeView
+from pybuild.builder.layers.modes import Mode
+from pybuild.builder.layers.selection import Choice
 
 TIME = 5 * 10**9
 
@@ -47,9 +49,13 @@ def view(*layers):
     return MergedView([RecipeView(layer) for layer in layers])
 
 
-def copy(*sources, to, below=((),), unpack=None, owner=None, mode=None, keeps_owner=False, source=SOURCE):
-    request = CopyRequest(sources, to, owner, mode, keeps_owner=keeps_owner)
-    draft = copied(request, view(source), view(*below), hidden_by=lambda path: None, unpack=unpack)
+def copy(
+    *sources, to, below=((),), unpack=None, owner=None, mode=None, keeps_owner=False, source=SOURCE, parents=False, excludes=()
+):
+    origin = Origin(
+        view(source), Choice(sources, parents, tuple(excludes)), lambda path: None, keeps_owner=keeps_owner, unpack=unpack
+    )
+    draft = copied(CopyRequest(to, owner, Mode(mode) if mode else None), [origin], view(*below))
     return {entry.path: entry for entry in draft.entries()}
 
 
@@ -106,7 +112,7 @@ def test_a_link_that_leads_out_of_the_source_stays_inside():
 def test_owners_and_modes():
     assert (copy("a", to="/x")["x"].uid, copy("a", to="/x")["x"].mode) == (0, 0o4755)
     assert copy("a", to="/x", keeps_owner=True)["x"].uid == 7
-    found = copy("a", to="/p/q/", owner=(1, 2), mode=0o640)
+    found = copy("a", to="/p/q/", owner=(1, 2), mode="640")
     assert {path: (entry.uid, entry.gid, entry.mode) for path, entry in found.items()} == {
         "p": (1, 2, 0o640),
         "p/q": (1, 2, 0o640),
@@ -114,8 +120,10 @@ def test_owners_and_modes():
     }
     parents = copy("a", to="/p/q")["p"]
     assert (parents.mode, parents.uid, parents.mtime_ns) == (0o755, 0, TIME)
-    assert copy("d", to="/x")["x"].mode == 0o750
-    assert copy("d", to="/x", mode=0o600)["x/link"].mode == 0o777
+    # A directory that is a source is not copied itself: what it goes to is made as any other on the way, but for the time.
+    assert (copy("d", to="/x")["x"].mode, copy("d", to="/x")["x"].mtime_ns) == (0o755, TIME)
+    assert copy("d", to="/x")["x/sub"].mode == 0o750
+    assert copy("d", to="/x", mode="600")["x/link"].mode == 0o777
 
 
 @pytest.mark.parametrize(
@@ -142,6 +150,83 @@ def test_a_file_takes_the_place_of_a_file_and_of_a_link_below_it():
     assert "real" in copy("b", to="/f", below=((file("real"), link("f", "real")),))
 
 
+def test_a_link_in_the_image_that_has_a_copied_files_name_is_replaced():
+    found = copy("b", to="/x/", below=((directory("x"), file("x/real"), link("x/b", "real")),))
+    assert found["x/b"].kind is Kind.FILE and "x/real" not in found
+
+
+def test_links_that_a_pattern_meets_are_not_followed():
+    assert sorted(copy("*/one", to="/x/")) == ["x", "x/one"]
+    assert sorted(copy("to-d/*ne", to="/x/")) == ["x", "x/one"]
+
+
+def test_chmod_in_letters_is_worked_out_for_each_file():
+    found = copy("d", to="/p/x", mode="u=rwX,go=rX")
+    assert {path: entry.mode for path, entry in found.items()} == {
+        "p": 0o755,
+        "p/x": 0o755,
+        "p/x/link": 0o777,
+        "p/x/one": 0o644,
+        "p/x/sub": 0o755,
+        "p/x/sub/two": 0o644,
+    }
+
+
+@pytest.mark.parametrize(
+    ("sources", "excludes", "paths"),
+    [
+        (("d",), ("one",), ["link", "sub", "sub/two"]),
+        (("d",), ("sub",), ["link", "one"]),
+        (("d",), ("**", "!sub"), ["sub", "sub/two"]),
+        (("d",), ("*", "!sub/two"), ["sub", "sub/two"]),
+        (("d",), ("/one",), ["link", "one", "sub", "sub/two"]),
+        (("d",), ("d/one",), ["link", "one", "sub", "sub/two"]),
+        ((".",), ("d/*", "to-*", "[ab]", "up", "!d"), ["d", "empty"]),
+        # What a source itself names is copied, as in BuildKit.
+        (("a",), ("a",), ["a"]),
+        (("?",), ("a",), ["a", "b", "link", "one", "sub", "sub/two"]),
+    ],
+)
+def test_exclude(sources, excludes, paths):
+    assert sorted(copy(*sources, to="/x/", excludes=excludes)) == ["x", *(f"x/{path}" for path in paths)]
+
+
+@pytest.mark.parametrize(
+    ("sources", "paths"),
+    [
+        (("d/one",), ["d", "d/one"]),
+        (("d/sub/two", "a"), ["a", "d", "d/sub", "d/sub/two"]),
+        (("d/./sub/two",), ["sub", "sub/two"]),
+        (("./d/./sub",), ["sub", "sub/two"]),
+        (("/d/./*/two",), ["sub", "sub/two"]),
+        (("**/two",), ["d", "d/sub", "d/sub/two"]),
+        (("d",), ["d", "d/link", "d/one", "d/sub", "d/sub/two"]),
+        (("none*/x",), []),
+        (("to-a",), ["to-a"]),
+    ],
+)
+def test_parents(sources, paths):
+    assert sorted(copy(*sources, to="/x/", parents=True)) == ["x", *(f"x/{path}" for path in paths)]
+
+
+def test_directories_before_a_name_are_as_in_the_source_but_for_the_owner_of_those_that_are_there():
+    found = copy(
+        "d/sub/two", to="/x/", parents=True, owner=(1, 2), below=((directory("x"), directory("x/d", mode=0o700, uid=9)),)
+    )
+    assert (found["x/d"].mode, found["x/d"].uid) == (0o750, 9)
+    assert (found["x/d/sub"].mode, found["x/d/sub"].uid) == (0o750, 1)
+    assert sorted(copy("d", to="/x/", parents=True, excludes=("**/one", "*/link"))) == ["x", "x/d", "x/d/sub", "x/d/sub/two"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("d/none", "d/none: not found"), ("to-d/one", "to-d is a link"), ("d/[", "not a pattern"), ("x/./y", "x: not found")],
+)
+def test_parents_that_cannot_be(source, message):
+    with pytest.raises(CopyError, match=message):
+        copy(source, to="/x/", parents=True)
+
+
 def test_hard_links_within_one_copy_are_kept():
     source = (directory("d"), file("d/a", "A"), Entry("d/b", Kind.HARDLINK, link="d/a"), file("d/c", "A"))
 
@@ -149,13 +234,8 @@ def test_hard_links_within_one_copy_are_kept():
         def identity(self, entry):
             return "same" if entry.path in ("d/a", "d/b") else None
 
-    draft = copied(
-        CopyRequest(("d",), "/x", None, None, keeps_owner=False),
-        Linked([RecipeView(source)]),
-        view(()),
-        hidden_by=lambda path: None,
-        unpack=None,
-    )
+    origin = Origin(Linked([RecipeView(source)]), Choice(("d",)), lambda path: None)
+    draft = copied(CopyRequest("/x"), [origin], view(()))
     found = {entry.path: (entry.kind, entry.link) for entry in draft.entries()}
     assert found["x/b"] == (Kind.HARDLINK, "x/a")
     assert found["x/a"][0] is found["x/c"][0] is Kind.FILE
@@ -236,12 +316,7 @@ def test_hard_links_are_kept_out_of_a_layer_that_is_only_a_blob():
     found = {entry.path: source.identity(entry) for entry in source.children("d")}
     assert found["d/a"] == found["d/b"] is not None
     assert found["d/c"] is None
-    draft = copied(
-        CopyRequest(("d", "d/c", "d/c"), "/x/", None, None, keeps_owner=True),
-        source,
-        view(()),
-        hidden_by=lambda path: None,
-        unpack=None,
-    )
+    origin = Origin(source, Choice(("d", "d/c", "d/c")), lambda path: None, keeps_owner=True)
+    draft = copied(CopyRequest("/x/"), [origin], view(()))
     kinds = {entry.path: entry.kind for entry in draft.entries() if entry.kind is not Kind.DIRECTORY}
     assert kinds == {"x/a": Kind.FILE, "x/b": Kind.HARDLINK, "x/c": Kind.FILE}
