@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pybuild.registry.credentials import Credentials
 from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import AuthenticationFailed, InvalidDocument, NotInRegistry, TransferError, UnexpectedAnswer
+from pybuild.registry.retries import seconds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,14 @@ def refusal(answer: Answer, subject: str, *, registry: str, credentials: Credent
         return AuthenticationFailed(message, url=answer.url, hint=f"{who} has no right to this" if who else login)
     if answer.status == 404:
         return NotInRegistry(message, url=answer.url, hint="is the name right, and the image pushed?")
-    return UnexpectedAnswer(message, url=answer.url, status=answer.status, code=code, hint=_HINTS.get(answer.status))
+    return UnexpectedAnswer(
+        message,
+        url=answer.url,
+        status=answer.status,
+        code=code,
+        hint=_HINTS.get(answer.status),
+        retry_after=seconds_of(answer.headers.get("retry-after", "")),
+    )
 
 
 _HINTS = {

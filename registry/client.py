@@ -12,7 +12,8 @@ import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO, Self
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -22,21 +23,34 @@ from requests.adapters import HTTPAdapter
 from pybuild.registry import answers, certificates
 from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Authorization, Scopes, TokenRequest
-from pybuild.registry.connections import cause_of, reason_of
+from pybuild.registry.connections import POOLS, cause_of, reason_of
 from pybuild.registry.credentials import Credentials, find
 from pybuild.registry.endpoint import endpoints, is_local
 from pybuild.registry.errors import BrokenOff, UnexpectedAnswer, Unreachable
 from pybuild.registry.retries import RETRIED_STATUSES, Patience, seconds_of
+from pybuild.registry.stream import Stream
 from pybuild.registry.urls import host, origin
 
-Body = BinaryIO | bytes | None
-
 _BLOCK = 1 << 18
-_LONGEST_TEXT = 16 << 20
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
 _HOPELESS = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+
+
+class Readable(Protocol):
+    """A body that is read as it is sent: its length is known, and it can be read again."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+
+    def seek(self, offset: int, /) -> object:
+        """Go back to a place."""
+
+
+Body = Readable | bytes | None
 
 
 class _Adapter(HTTPAdapter):
@@ -51,6 +65,12 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **rest: object) -> None:
         super().init_poolmanager(connections, maxsize, block, blocksize=_BLOCK, **rest)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **rest: object) -> urllib3.ProxyManager:
+        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, blocksize=_BLOCK, **rest)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
 
     def build_connection_pool_key_attributes(  # type: ignore[override]
         self, request: requests.PreparedRequest, verify: object, cert: object = None
@@ -63,29 +83,17 @@ class _Adapter(HTTPAdapter):
         """The context does it."""
 
 
-class Stream:
-    """The body of an answer that is still coming in."""
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request as it is made, perhaps several times."""
 
-    def __init__(self, response: requests.Response, subject: str) -> None:
-        self._response = response
-        self._subject = subject
-        self.url = response.url
-        self.status = response.status_code
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The answer's headers; names in any case."""
-        return self._response.headers
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end. Raises BrokenOff when the connection breaks or the body is cut short."""
-        try:
-            content: bytes = self._response.raw.read(size, decode_content=False)
-        except _BROKEN as error:
-            raise BrokenOff(
-                f"{self._subject}: the connection to {host(self.url)} broke: {reason_of(error)}", url=self.url, hint="try again"
-            ) from error
-        return content
+    method: str
+    url: str
+    subject: str
+    headers: Mapping[str, str]
+    body: Body
+    answer_seconds: float | None
+    scopes: Scopes = ()
 
 
 class Client:
@@ -152,11 +160,12 @@ class Client:
         headers: Mapping[str, str] | None = None,
         body: Body = None,
         attempts: int | None = None,
+        is_patient: bool = False,
     ) -> Answer:
         """Make a request and read the whole answer, whose status is one of `accept`.
 
         `target` is a path under the registry, or a URL that it gave; `subject` names the matter in errors. A body that is
-        a file is rewound for each attempt. Raises TransferError.
+        a file is rewound for each attempt. With `is_patient` the answer may take any time. Raises TransferError.
         """
         most = attempts or self.patience.attempts
         attempt = 0
@@ -164,10 +173,17 @@ class Client:
             attempt += 1
             try:
                 with self.stream(
-                    method, target, subject=subject, scopes=scopes, accept=accept, headers=headers, body=body, attempts=attempts
+                    method,
+                    target,
+                    subject=subject,
+                    scopes=scopes,
+                    accept=accept,
+                    headers=headers,
+                    body=body,
+                    attempts=attempts,
+                    is_patient=is_patient,
                 ) as stream:
-                    lowered = {name.lower(): value for name, value in stream.headers.items()}
-                    return Answer(stream.url, stream.status, lowered, _read_text(stream))
+                    return Answer(stream.url, stream.status, _lowered(stream.headers), stream.read_text())
             except BrokenOff:
                 if attempt >= most:
                     raise
@@ -185,25 +201,38 @@ class Client:
         headers: Mapping[str, str] | None = None,
         body: Body = None,
         attempts: int | None = None,
+        is_patient: bool = False,
     ) -> Iterator[Stream]:
         """The same, with the answer's body still to be read: what breaks there is the caller's to go on with."""
         base = self._base(subject)
         url = urljoin(base, target)
         self._check_encrypted(base, url, f"{subject}: {self.registry} wants content sent to {host(url)} unencrypted")
-        response = self._persistent(method, url, dict(headers or {}), body, scopes, subject, attempts or self.patience.attempts)
+        seconds = None if is_patient else self.patience.answer_seconds
+        call = _Call(method, url, subject, headers or {}, body, seconds, scopes)
+        response = self._persistent(call, attempts or self.patience.attempts)
         with contextlib.closing(response):
-            stream = Stream(response, subject)
+            stream = self._stream(response, subject)
             if response.status_code not in accept:
-                answer = Answer(response.url, response.status_code, {}, _read_some(stream))
+                answer = Answer(response.url, response.status_code, _lowered(response.headers), stream.read_some())
                 raise answers.refusal(answer, subject, registry=self.registry, credentials=self._credentials)
             yield stream
+
+    def _stream(self, response: requests.Response, subject: str) -> Stream:
+        return Stream(
+            response.raw,
+            url=response.url,
+            status=response.status_code,
+            headers=response.headers,
+            subject=subject,
+            silence_seconds=self.patience.answer_seconds,
+        )
 
     def _base(self, subject: str) -> str:
         """The place that answers; which one is found out once, where there is a choice."""
         with self._choosing:
             for place in self._places if self._place is None else ():
                 try:
-                    with contextlib.closing(self._send("GET", f"{place}/v2/", {}, None)) as response:
+                    with contextlib.closing(self._send(self._plain("GET", f"{place}/v2/", subject))) as response:
                         # 400 is what a TLS server says to plain http.
                         if response.status_code != 400:
                             self._place = place
@@ -222,19 +251,17 @@ class Client:
                 hint="a proxy before the registry that sets no X-Forwarded-Proto? --insecure allows it",
             )
 
-    def _persistent(
-        self, method: str, url: str, headers: dict[str, str], body: Body, scopes: Scopes, subject: str, attempts: int
-    ) -> requests.Response:
+    def _persistent(self, call: _Call, attempts: int) -> requests.Response:
         """The answer to a request that is made again, after a pause, as long as that may help."""
         attempt = 0
         while True:
             attempt += 1
             retry_after = 0.0
             try:
-                response = self._authorized(method, url, headers, body, scopes)
+                response = self._authorized(call)
             except _BROKEN as error:
                 if attempt >= attempts or not self._may_recover(error):
-                    raise self._unreachable(error, url, subject) from error
+                    raise self._unreachable(error, call.url, call.subject) from error
             else:
                 self._has_answered = True
                 if response.status_code not in RETRIED_STATUSES or attempt >= attempts:
@@ -243,75 +270,75 @@ class Client:
                 response.close()
             self.patience.wait(attempt, retry_after)
 
-    def _authorized(self, method: str, url: str, headers: dict[str, str], body: Body, scopes: Scopes) -> requests.Response:
+    def _authorized(self, call: _Call) -> requests.Response:
         """One attempt; a 401 that names what it wants is answered with it."""
-        is_ours = self._place is not None and origin(url) == origin(self._place)
-        used = self._authorization.header(scopes, url=url) if is_ours else None
-        response = self._followed(method, url, headers, body, used)
+        is_ours = self._place is not None and origin(call.url) == origin(self._place)
+        used = self._authorization.header(call.scopes, url=call.url) if is_ours else None
+        response = self._followed(call, used)
         demand = response.headers.get("WWW-Authenticate")
         if response.status_code != 401 or not demand or not is_ours:
             return response
-        header = self._authorization.answer(demand, scopes, url=url, used=used)
+        header = self._authorization.answer(demand, call.scopes, url=call.url, used=used)
         if header is None:
             return response
-        response.close()
-        return self._followed(method, url, headers, body, header)
+        _drain(response)
+        return self._followed(call, header)
 
-    def _followed(
-        self, method: str, url: str, headers: dict[str, str], body: Body, authorization: str | None
-    ) -> requests.Response:
+    def _followed(self, call: _Call, authorization: str | None) -> requests.Response:
         """One request and the redirects after it. The header goes to the host that it is meant for, and no further."""
-        home = origin(url)
+        home = origin(call.url)
         for _ in range(_MOST_REDIRECTS + 1):
-            own = {"Authorization": authorization} if authorization and origin(url) == home else {}
-            response = self._send(method, url, headers | own, body)
+            own = {"Authorization": authorization} if authorization and origin(call.url) == home else {}
+            response = self._send(replace(call, headers={**call.headers, **own}))
             place = response.headers.get("Location")
-            if response.status_code not in _REDIRECTS or not place or method not in ("GET", "HEAD"):
+            if response.status_code not in _REDIRECTS or not place or call.method not in ("GET", "HEAD"):
                 return response
-            response.close()
-            before, url = url, urljoin(url, place)
+            _drain(response)
+            before, url = call.url, urljoin(call.url, place)
             self._check_encrypted(before, url, f"{host(before)} redirects to {host(url)} unencrypted")
-        raise UnexpectedAnswer(f"{host(url)}: too many redirects", url=url, status=response.status_code)
+            call = replace(call, url=url)
+        raise UnexpectedAnswer(f"{host(call.url)}: too many redirects", url=call.url, status=response.status_code)
 
-    def _send(self, method: str, url: str, headers: dict[str, str], body: Body) -> requests.Response:
-        if body is not None and not isinstance(body, bytes):
-            body.seek(0)
+    def _send(self, call: _Call) -> requests.Response:
+        if call.body is not None and not isinstance(call.body, bytes):
+            call.body.seek(0)
         return self._session.request(
-            method,
-            url,
-            headers=headers,
-            data=body,
+            call.method,
+            call.url,
+            headers=dict(call.headers),
+            data=call.body,
             stream=True,
             allow_redirects=False,
-            timeout=(self.patience.connect_seconds, self.patience.answer_seconds),
-            proxies=_proxies(url, self._environ),
+            timeout=(self.patience.connect_seconds, call.answer_seconds),
+            proxies=_proxies(call.url, self._environ),
         )
+
+    def _plain(self, method: str, url: str, subject: str) -> _Call:
+        return _Call(method, url, subject, {}, None, self.patience.answer_seconds)
 
     def _ask(self, request: TokenRequest) -> bytes:
         """Fetch a token. Its own retries: the token server is another machine than the registry."""
-        subject = f"token for {self.registry}"
-        method = "GET" if request.form is None else "POST"
-        headers = {} if request.form is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        call = self._plain("GET" if request.form is None else "POST", request.url, f"token for {self.registry}")
+        if request.form is not None:
+            call = replace(call, headers={"Content-Type": "application/x-www-form-urlencoded"}, body=request.form)
         attempt = 0
         while True:
             attempt += 1
             is_last = attempt >= self.patience.attempts
             try:
-                with contextlib.closing(
-                    self._followed(method, request.url, headers, request.form, request.authorization)
-                ) as response:
-                    stream = Stream(response, subject)
+                with contextlib.closing(self._followed(call, request.authorization)) as response:
+                    stream = self._stream(response, call.subject)
                     if response.status_code == 200:
-                        return _read_text(stream)
+                        return stream.read_text()
                     if response.status_code not in RETRIED_STATUSES or is_last:
-                        answer = Answer(response.url, response.status_code, {}, _read_some(stream))
-                        raise answers.refusal(answer, subject, registry=host(request.url), credentials=self._credentials)
+                        answer = Answer(response.url, response.status_code, {}, stream.read_some())
+                        raise answers.refusal(answer, call.subject, registry=host(request.url), credentials=self._credentials)
             except BrokenOff:
                 if is_last:
                     raise
             except _BROKEN as error:
                 if is_last or not self._may_recover(error):
-                    raise self._unreachable(error, request.url, subject) from error
+                    raise self._unreachable(error, call.url, call.subject) from error
             self.patience.wait(attempt)
 
     def _may_recover(self, error: Exception) -> bool:
@@ -344,23 +371,15 @@ def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:
     return {} if requests.utils.should_bypass_proxies(url, excluded or None) else {parts.scheme: proxy}
 
 
-def _read_text(stream: Stream) -> bytes:
-    """All of a small body. Raises UnexpectedAnswer for one that is not small."""
-    pieces: list[bytes] = []
-    size = 0
-    while piece := stream.read(_BLOCK):
-        pieces.append(piece)
-        size += len(piece)
-        if size > _LONGEST_TEXT:
-            raise UnexpectedAnswer(
-                f"{host(stream.url)}: an answer of over {_LONGEST_TEXT} bytes", url=stream.url, status=stream.status
-            )
-    return b"".join(pieces)
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
-def _read_some(stream: Stream) -> bytes:
-    """The start of a refusal's body, as far as it comes."""
-    try:
-        return stream.read(1 << 16)
-    except BrokenOff:
-        return b""
+def _drain(response: requests.Response) -> None:
+    """Be done with an answer; a short one is read to its end, so that the connection can be used again."""
+    length = response.headers.get("Content-Length", "")
+    if length.isascii() and length.isdigit() and int(length) <= _BLOCK:
+        with contextlib.suppress(*_BROKEN):
+            response.raw.read(int(length), decode_content=False)
+            return
+    response.close()

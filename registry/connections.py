@@ -1,8 +1,113 @@
-"""What goes wrong on a connection, in words that a user understands."""
+"""Connections that notice a server which only pretends to answer, and what goes wrong on them, in a user's words.
+
+A time-out on each read does not help against a server that sends a byte now and then: the head of an answer has to be there
+in a time, too. One thread watches over all of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
+from typing import Any
+
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+# How much longer than a silence the head of an answer may take in all.
+_HEAD_FACTOR = 2
+_LOOKS_PER_LIMIT = 8
+
+
+class _Watch:
+    """Shuts down the sockets that are not taken out in time."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._ends: dict[socket.socket, float] = {}
+        self._is_running = False
+        self._pause = 1.0
+
+    def put_in(self, connection: socket.socket, seconds: float) -> None:
+        with self._mutex:
+            self._ends[connection] = time.monotonic() + seconds
+            self._pause = min(self._pause, seconds / _LOOKS_PER_LIMIT)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._look, daemon=True).start()
+
+    def take_out(self, connection: socket.socket) -> bool:
+        """Whether it was still in time."""
+        with self._mutex:
+            return self._ends.pop(connection, None) is not None
+
+    def _look(self) -> None:
+        idle = 0
+        while True:
+            time.sleep(self._pause)
+            now = time.monotonic()
+            with self._mutex:
+                late = [connection for connection, end in self._ends.items() if end < now]
+                for connection in late:
+                    del self._ends[connection]
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+                idle = 0 if self._ends else idle + 1
+                if idle > _LOOKS_PER_LIMIT:
+                    self._is_running = False
+                    return
+
+
+_WATCH = _Watch()
+
+
+class _Watched:
+    """An HTTP connection whose answers' heads have to be there in time."""
+
+    sock: Any
+    timeout: Any
+
+    def getresponse(self) -> Any:
+        """The answer's head, whole. Raises TimeoutError, and ProtocolError for one that is cut short."""
+        watched = self.sock
+        is_watched = self.timeout is not None and watched is not None
+        if is_watched:
+            _WATCH.put_in(watched, self.timeout * _HEAD_FACTOR)
+        try:
+            answer = super().getresponse()  # type: ignore[misc]
+        except Exception:
+            if is_watched and not _WATCH.take_out(watched):
+                raise TimeoutError("timed out") from None
+            raise
+        if is_watched and not _WATCH.take_out(watched):
+            raise TimeoutError("timed out")
+        # The standard library takes a connection's end for the end of the head.
+        message = getattr(getattr(answer, "_original_response", None), "msg", None)
+        if message is not None and message.defects:
+            raise urllib3.exceptions.ProtocolError("the head of the answer is damaged")
+        return answer
+
+
+class _Plain(_Watched, HTTPConnection):
+    pass
+
+
+class _Secure(_Watched, HTTPSConnection):
+    pass
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+POOLS: dict[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _SecurePool}
+"""The pools that make such connections, by scheme, for urllib3's PoolManager."""
 
 
 def cause_of(error: BaseException) -> BaseException:

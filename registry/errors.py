@@ -14,7 +14,8 @@ RegistryError
 ├── DigestMismatch           bytes that are not what their digest or size says
 └── TransferError            a registry, carries its URL
     ├── Unreachable          no answer: refused, timed out, TLS
-    │   └── BrokenOff        an answer that ended in the middle
+    │   ├── BrokenOff        an answer that ended in the middle
+    │   └── TooSlow          an answer of which next to nothing came, for long
     ├── AuthenticationFailed 401 or 403
     ├── NotInRegistry        404
     └── UnexpectedAnswer     any other status, or an answer that makes no sense
@@ -113,6 +114,10 @@ class BrokenOff(Unreachable):
     """The registry's answer ended in the middle."""
 
 
+class TooSlow(Unreachable):
+    """The registry's answer came drop by drop."""
+
+
 class AuthenticationFailed(TransferError):
     """The registry wants other credentials (401), or refuses these (403)."""
 
@@ -124,7 +129,10 @@ class NotInRegistry(TransferError):
 class UnexpectedAnswer(TransferError):
     """Any other status, or an answer that makes no sense. `code` is the registry's own, such as DIGEST_INVALID."""
 
-    def __init__(self, message: str, *, url: str, status: int, code: str = "", hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, url: str, status: int, code: str = "", hint: str | None = None, retry_after: float = 0.0
+    ) -> None:
         super().__init__(message, url=url, hint=hint)
         self.status = status
         self.code = code
+        self.retry_after = retry_after

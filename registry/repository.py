@@ -10,17 +10,16 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 from urllib.parse import urljoin
 
 from pybuild.registry import media
 from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Scopes, scope
-from pybuild.registry.client import Client, Stream
+from pybuild.registry.client import Client
 from pybuild.registry.digest import Digest
-from pybuild.registry.errors import AuthenticationFailed, DigestMismatch, NotInRegistry, UnexpectedAnswer, Unreachable
+from pybuild.registry.errors import AuthenticationFailed, DigestMismatch, UnexpectedAnswer
 from pybuild.registry.model import Descriptor, Manifest
-from pybuild.registry.retries import RETRIED_STATUSES
+from pybuild.registry.stream import Stream
 
 _ACCEPT = ", ".join((*media.MANIFESTS, *media.INDEXES))
 
@@ -51,7 +50,8 @@ class Repository:
         return f"{self.client.registry}/{self.path}"
 
     @property
-    def _scopes(self) -> Scopes:
+    def scopes(self) -> Scopes:
+        """What a token has to allow."""
         return (scope(self.path, *self.actions),)
 
     def manifest(self, name: str) -> tuple[bytes, str]:
@@ -61,7 +61,7 @@ class Repository:
             "GET",
             f"/v2/{self.path}/manifests/{name}",
             subject=where,
-            scopes=self._scopes,
+            scopes=self.scopes,
             accept=(200,),
             headers={"Accept": _ACCEPT},
         )
@@ -82,7 +82,7 @@ class Repository:
                     "PUT",
                     f"/v2/{self.path}/manifests/{name}",
                     subject=where,
-                    scopes=self._scopes,
+                    scopes=self.scopes,
                     accept=(200, 201),
                     headers={"Content-Type": manifest.media_type},
                     body=manifest.raw,
@@ -91,7 +91,7 @@ class Repository:
                 if error.code not in _PASSING or attempt >= _LOOKS_AT_A_MANIFEST:
                     raise
             else:
-                self._check_answered(answer, manifest.descriptor, where)
+                self.check_answered(answer, manifest.descriptor, where)
                 return
             self.client.patience.wait(attempt)
 
@@ -106,7 +106,7 @@ class Repository:
             "GET",
             f"/v2/{self.path}/blobs/{blob.digest}",
             subject=self.about(blob),
-            scopes=self._scopes,
+            scopes=self.scopes,
             accept=(200, 206, 416) if start else (200,),
             headers={"Range": f"bytes={start}-"} if start else {},
         ) as stream:
@@ -126,7 +126,7 @@ class Repository:
         """Whether the blob is there. Raises DigestMismatch when it has another size there."""
         subject = self.about(blob)
         answer = self.client.request(
-            "HEAD", f"/v2/{self.path}/blobs/{blob.digest}", subject=subject, scopes=self._scopes, accept=(200, 404)
+            "HEAD", f"/v2/{self.path}/blobs/{blob.digest}", subject=subject, scopes=self.scopes, accept=(200, 404)
         )
         length = answer.headers.get("content-length", "")
         if answer.status == 200 and length.isdigit() and int(length) != blob.size:
@@ -135,7 +135,7 @@ class Repository:
 
     def mount(self, blob: Descriptor, origin: str) -> bool:
         """Ask the registry to take a blob over from another repository; False when it won't, whatever the reason."""
-        scopes = (*self._scopes, scope(origin, "pull"))
+        scopes = (*self.scopes, scope(origin, "pull"))
         try:
             answer = self.client.request(
                 "POST",
@@ -150,45 +150,9 @@ class Repository:
             self._abandon(location, answer.url)
         return answer.status == 201
 
-    def upload(self, blob: Descriptor, content: BinaryIO) -> None:
-        """Send a blob; `content` is rewound and sent anew when that breaks. Raises TransferError and DigestMismatch."""
-        subject = self.about(blob)
-        attempt = 0
-        while True:
-            attempt += 1
-            is_last = attempt >= self.client.patience.attempts
-            begun = self.client.request(
-                "POST", f"/v2/{self.path}/blobs/uploads/", subject=subject, scopes=self._scopes, accept=(202,)
-            )
-            location = begun.headers.get("location")
-            if not location:
-                raise UnexpectedAnswer(
-                    f"{subject}: {self.client.registry} names no place to upload to", url=begun.url, status=202
-                )
-            target = f"{urljoin(begun.url, location)}{'&' if '?' in location else '?'}digest={blob.digest}"
-            try:
-                answer = self.client.request(
-                    "PUT",
-                    target,
-                    subject=subject,
-                    scopes=self._scopes,
-                    accept=(201, 204),
-                    attempts=1,
-                    headers={"Content-Type": "application/octet-stream"},
-                    body=content if blob.size else b"",
-                )
-            except (NotInRegistry, Unreachable, UnexpectedAnswer) as error:
-                # 404 and 416: the registry has lost the upload, and a new one may do.
-                status = error.status if isinstance(error, UnexpectedAnswer) else 404
-                if is_last or status not in (*RETRIED_STATUSES, 404, 416):
-                    raise
-            else:
-                self._check_answered(answer, blob, subject)
-                return
-            self.client.patience.wait(attempt)
-            # The answer may be all that was lost.
-            if self.has(blob):
-                return
+    def ask(self, method: str, path: str, *, subject: str, accept: tuple[int, ...]) -> Answer:
+        """A request without a body to a path below the repository. Raises TransferError."""
+        return self.client.request(method, f"/v2/{self.path}/{path}", subject=subject, scopes=self.scopes, accept=accept)
 
     def _abandon(self, location: str, url: str) -> None:
         """Give an upload back that the registry began instead of mounting; it times out there if this fails."""
@@ -196,12 +160,13 @@ class Repository:
             "DELETE",
             urljoin(url, location),
             subject=self.name,
-            scopes=self._scopes,
+            scopes=self.scopes,
             attempts=1,
             accept=tuple(range(200, 600)),
         )
 
-    def _check_answered(self, answer: Answer, blob: Descriptor, where: str) -> None:
+    def check_answered(self, answer: Answer, blob: Descriptor, where: str) -> None:
+        """Raise DigestMismatch when the registry says that it has stored something else."""
         said = answer.headers.get("docker-content-digest", "")
         if said.startswith("sha256:") and said != blob.digest:
             raise DigestMismatch(expected=blob.digest, actual=f"{said} in the registry", where=where)

@@ -35,7 +35,7 @@ from pybuild.registry.reference import Reference
 from pybuild.registry.values import frozen, replace
 
 # What a store has in it, whoever made it.
-_OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "caches", "origins.json"} | {
+_OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "caches", "origins.json", "uploads.json"} | {
     f"pybuild.db{ending}" for ending in ("", "-wal", "-shm", ".new", ".new-wal", ".new-shm")
 }
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'

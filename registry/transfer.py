@@ -5,10 +5,11 @@ A pull that fails leaves blobs, no name; a push that fails leaves blobs, no tag:
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Self
 
 from pybuild.registry import media, parallel
 from pybuild.registry.config import ImageConfig
@@ -22,11 +23,15 @@ from pybuild.registry.progress import Action, Listener, Transferred, one_at_a_ti
 from pybuild.registry.reference import Reference
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import Patience
+from pybuild.registry.sessions import session
 from pybuild.registry.sources import Sources
 from pybuild.registry.store import Image, Store
+from pybuild.registry.upload import Upload
 from pybuild.registry.values import replace
 
-_LARGEST_CONFIG = 16 << 20
+_LARGEST_CONFIG = 8 << 20
+# No file system has as many layers: overlay takes 500.
+_MOST_LAYERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,11 @@ def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listene
         if origin != repository.path and repository.mount(blob, origin):
             listener(Transferred("mounted", blob.digest.short, blob.size, blob.size))
             return
-    with _Sending(store.path(blob.digest), blob, listener, stop) as content:
-        repository.upload(blob, content)  # type: ignore[arg-type]
+    told = _telling("push", blob, listener, stop)
+    with ExitStack() as resources:
+        content = resources.enter_context(contextlib.closing(_Stored(store.path(blob.digest))))
+        kept = resources.enter_context(session(store, repository.name, blob.digest))
+        Upload(repository, blob, content, session=kept, told=told).send()
 
 
 def _resolve(repository: Repository, reference: Reference, platform: Platform) -> Resolved:
@@ -138,6 +146,8 @@ def _resolve(repository: Repository, reference: Reference, platform: Platform) -
     manifest = Manifest.parse(content, kind, where)
     if manifest.config.size > _LARGEST_CONFIG:
         raise InvalidDocument(f"{where}: a config of {manifest.config.size} bytes")
+    if len(manifest.layers) > _MOST_LAYERS:
+        raise InvalidDocument(f"{where}: {len(manifest.layers)} layers", hint=f"no image has more than {_MOST_LAYERS}")
     raw_config = repository.read(manifest.config)
     config = ImageConfig.parse(raw_config, f"{where}: config")
     if len(config.diff_ids) != len(manifest.layers):
@@ -148,16 +158,12 @@ def _resolve(repository: Repository, reference: Reference, platform: Platform) -
 def _fetching(
     store: Store, sources: Sources, blob: Descriptor, tell: Listener, stop: Stop, writers: ExitStack
 ) -> Callable[[], None]:
-    def told(action: Action, done: int) -> None:
-        stop.check()
-        tell(Transferred(action, blob.digest.short, done, blob.size))
-
     def fetch() -> None:
         if store.has(blob):
-            told("exists", blob.size)
+            _telling("exists", blob, tell, stop)(blob.size)
             return
         writer = writers.enter_context(store.writer())
-        download = Download(blob, writer, told=lambda done: told("pull", done))
+        download = Download(blob, writer, told=_telling("pull", blob, tell, stop))
         try:
             sources.first(download.fetch)
         except NotInRegistry as error:
@@ -173,33 +179,24 @@ def _sending(store: Store, repository: Repository, blob: Descriptor, tell: Liste
     return lambda: push_blob(store, repository, blob, listener=tell, stop=stop)
 
 
-class _Sending:
-    """A blob's file that tells how much of it was read. Not hashed here: the registry does, and answers with the digest."""
+def _telling(action: Action, blob: Descriptor, tell: Listener, stop: Stop) -> Callable[[int], None]:
+    def told(done: int) -> None:
+        stop.check()
+        tell(Transferred(action, blob.digest.short, done, blob.size))
 
-    def __init__(self, path: str, blob: Descriptor, tell: Listener, stop: Stop) -> None:
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by __exit__)
-        self._blob = blob
-        self._tell = tell
-        self._stop = stop
+    return told
 
-    def __len__(self) -> int:
-        return self._blob.size
 
-    def read(self, size: int = -1) -> bytes:
-        self._stop.check()
-        content = self._file.read(size)
-        if content:
-            self._tell(Transferred("push", self._blob.digest.short, self._file.tell(), self._blob.size))
-        return content
+class _Stored:
+    """A blob's file. Not hashed here: the registry does, and answers with the digest."""
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def tell(self) -> int:
-        return self._file.tell()
+    def read_at(self, offset: int, size: int, /) -> bytes:
+        """Up to `size` bytes from `offset` on."""
+        return os.pread(self._file, size, offset)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)

@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import re
 import threading
+import time
 import urllib.parse
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ class Fault:
     content: bytes | None = None
     cut_after: int | None = None
     hold: threading.Event | None = None  # with cut_after: fall silent there until this is set
+    take: int | None = None  # of the request's body; then the connection is closed
+    drip_seconds: float = 0.0  # send the answer a byte at a time, each after this pause
     damage: bool = False
     times: int = 1
 
@@ -34,6 +37,13 @@ class FaultyRegistry:
         self.blobs = {}
         self.manifests = {}
         self.uploads = 0
+        self.sessions = {}
+        self.takes_pieces = True
+        self.least_piece = 0
+        self.most_body = None  # what the proxy before it allows
+        self.answers_status = True
+        self.drip_body = lambda request: 0
+        self.hold_before = self.hold_after = lambda request: None
         self.faults = []
         self.requests = []
         self.headers = []
@@ -69,27 +79,47 @@ def _handler(registry):
 
         def respond(self):
             length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length)
             request = f"{self.command} {self.path}"
             with registry.mutex:
                 registry.requests.append(request)
                 registry.headers.append(dict(self.headers))
             fault = registry.fault_for(request)
+            body = self.rfile.read(length if fault is None or fault.take is None else min(length, fault.take))
+            if len(body) < length:
+                # Broken off: what has come is kept, as newer registries do.
+                if found := re.search(r"/blobs/uploads/(\d+)", self.path):
+                    registry.sessions.get(found[1], bytearray()).extend(body)
+                self.close_connection = True
+                return None
+            if registry.most_body is not None and length > registry.most_body:
+                return self.answer(413, b"<html>too large</html>", {})
             if fault and fault.status:
                 return self.answer(fault.status, fault.content or b"", fault.headers)
+            registry.hold_before(request)
             status, content, headers = self.right(body)
+            registry.hold_after(request)
             if fault and fault.damage:
                 content = bytes([content[0] ^ 1]) + content[1:]
             if fault and fault.content is not None:
                 content = fault.content
             headers = headers | (fault.headers if fault else {})
+            if fault and fault.drip_seconds:
+                return self.drip(status, content, fault.drip_seconds)
             self.answer(status, content, headers, fault.cut_after if fault else None)
             if fault and fault.hold:
                 self.wfile.flush()
                 fault.hold.wait(30)
             return None
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = respond
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = respond
+
+        def drip(self, status, content, pause):
+            whole = b"HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n" % (status, len(content)) + content
+            self.close_connection = True
+            for place in range(len(whole)):
+                self.wfile.write(whole[place : place + 1])
+                self.wfile.flush()
+                time.sleep(pause)
 
         def answer(self, status, content, headers, cut_after=None):
             self.send_response(status)
@@ -98,7 +128,13 @@ def _handler(registry):
             if "Content-Length" not in headers:
                 self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            if self.command != "HEAD":
+            pause = registry.drip_body(f"{self.command} {self.path}")
+            if pause:
+                for place in range(len(content)):
+                    self.wfile.write(content[place : place + 1])
+                    self.wfile.flush()
+                    time.sleep(pause)
+            elif self.command != "HEAD":
                 self.wfile.write(content[:cut_after])
             if cut_after is not None:
                 self.close_connection = True
@@ -125,15 +161,36 @@ def _handler(registry):
             return 200, content, {"Content-Type": media_type}
 
         def upload(self, name, session, arguments, body):
+            place = {"Location": f"/v2/{name}/blobs/uploads/{session}?state=x"}
             if self.command == "POST":
                 registry.uploads += 1
-                return 202, b"", {"Location": f"/v2/{name}/blobs/uploads/{registry.uploads}?state=x"}
+                registry.sessions[str(registry.uploads)] = bytearray()
+                least = {"OCI-Chunk-Min-Length": str(registry.least_piece)} if registry.least_piece else {}
+                return 202, b"", {"Location": f"/v2/{name}/blobs/uploads/{registry.uploads}?state=x"} | least
+            if session not in registry.sessions:
+                return 404, b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}', {}
+            have = registry.sessions[session]
+            start, _, _ = self.headers.get("Content-Range", f"{len(have)}-").partition("-")
+            if int(start) != len(have):
+                return 416, b"", place
+            if self.command == "PATCH":
+                if not registry.takes_pieces:
+                    return 405, b"", {}
+                have += body
+                return 202, b"", place | {"Range": f"0-{max(len(have) - 1, 0)}"}
             if self.command == "PUT":
-                if str(Digest.of(body)) != arguments["digest"][0]:
+                have += body
+                if str(Digest.of(bytes(have))) != arguments["digest"][0]:
+                    del registry.sessions[session]
                     return 400, b'{"errors":[{"code":"DIGEST_INVALID"}]}', {}
-                registry.blobs[arguments["digest"][0]] = body
+                registry.blobs[arguments["digest"][0]] = bytes(registry.sessions.pop(session))
                 return 201, b"", {"Docker-Content-Digest": arguments["digest"][0]}
-            return 204, b"", {}
+            if self.command == "DELETE":
+                del registry.sessions[session]
+                return 204, b"", {}
+            if not registry.answers_status:
+                return 405, b"", {}
+            return 204, b"", place | {"Range": f"0-{max(len(have) - 1, 0)}"}
 
         def blob(self, digest):
             if digest not in registry.blobs:

@@ -163,12 +163,12 @@ def test_a_config_that_denies_a_layer(faulty, store, other_store, make_image, pa
         pull(other_store, Reference.parse(f"{faulty.host}/app"), patience=pauses.patience)
 
 
-def test_an_upload_is_begun_anew(faulty, fault, store, make_image, pauses):
+def test_an_upload_that_fails_at_its_end_is_ended_again(faulty, fault, store, make_image, pauses):
     image = make_image(store, {"a": os.urandom(3_000_000)})
     faulty.faults = [fault("PUT .*uploads", status=500), fault("PUT .*uploads", status=404)]
     push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience, jobs=1)
     assert faulty.blobs[layer(image)] == store.read(image.manifest.layers[0])
-    assert faulty.count("POST") == 2 + len(image.manifest.blobs)
+    assert faulty.count("POST") == len(image.manifest.blobs), "the registry has it still"
     assert len(pauses.seconds) == 2
 
 
@@ -255,6 +255,48 @@ def test_a_password_is_not_sent_to_a_token_server_without_tls(faulty, fault, ima
     with pytest.raises(AuthenticationFailed, match="not encrypted"):
         authorization.answer('Bearer realm="http://evil.example/token"', ("s",), url="https://registry.example/v2/", used=None)
     assert asked == []
+
+
+@pytest.mark.parametrize("what", ["manifests", "blobs"])
+def test_a_server_that_answers_drop_by_drop_is_given_up(what, faulty, fault, image, name, other_store, pauses):
+    """No read ever times out: a byte comes every now and then."""
+    import dataclasses
+    import time
+
+    faulty.faults = [fault(f"GET .*{what}", drip_seconds=0.02, times=99)]
+    patience = dataclasses.replace(pauses.patience, answer_seconds=0.2, attempts=2)
+    since = time.monotonic()
+    with pytest.raises(Unreachable, match=r"timed out|was given up"):
+        pull(other_store, name, patience=patience)
+    assert time.monotonic() - since < 10
+    assert is_empty(other_store)
+
+
+def test_a_body_that_drips_is_given_up(faulty, image, name, other_store, pauses):
+    import dataclasses
+
+    from pybuild.registry.errors import TooSlow
+
+    content = faulty.blobs[layer(image)]
+    faulty.drip_body = lambda request: 0.02 if layer(image) in request else 0
+    patience = dataclasses.replace(pauses.patience, answer_seconds=0.2)
+    with pytest.raises(TooSlow, match=r"sent \d+ bytes in 0 seconds, and was given up"):
+        pull(other_store, name, patience=patience)
+    assert content and is_empty(other_store)
+
+
+def test_documents_have_a_largest_size_and_images_a_largest_number_of_layers(faulty, other_store, store, make_image, pauses):
+    from pybuild.registry import Descriptor, Digest, Manifest, media
+
+    image = make_image(store, {"a": b"1"})
+    config = Descriptor(media.OCI_CONFIG, Digest.of(b""), (8 << 20) + 1)
+    for manifest, message in (
+        (Manifest.build(config, ()), "a config of 8388609 bytes"),
+        (Manifest.build(image.manifest.config, image.manifest.layers * 1001), "1001 layers"),
+    ):
+        faulty.add_manifest("app", "latest", manifest.raw, manifest.media_type)
+        with pytest.raises(InvalidDocument, match=message):
+            pull(other_store, Reference.parse(f"{faulty.host}/app"), patience=pauses.patience)
 
 
 def test_a_server_that_falls_silent(faulty, image, name, other_store, store, pauses):

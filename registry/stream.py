@@ -1,0 +1,95 @@
+"""The body of an answer: how it is read, how much of it, and how slowly it may come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import urllib3
+
+from pybuild.registry.connections import reason_of
+from pybuild.registry.errors import BrokenOff, TooSlow, UnexpectedAnswer, Unreachable
+from pybuild.registry.urls import host
+
+_BLOCK = 1 << 18
+# Source: distribution-spec, "Pushing Manifests": registries take manifests of 4 MiB at least.
+_LONGEST_TEXT = 4 << 20
+# Bytes a second, over a silence's time: a server that sends less than a modem is not sending.
+_LEAST_SPEED = 128
+
+
+class Stream:
+    """The body of an answer that is still coming in. `silence_seconds` is how long it may do next to nothing."""
+
+    def __init__(
+        self,
+        raw: urllib3.BaseHTTPResponse,
+        *,
+        url: str,
+        status: int,
+        headers: Mapping[str, str],
+        subject: str,
+        silence_seconds: float,
+    ) -> None:
+        self._raw = raw
+        self._subject = subject
+        self._silence_seconds = silence_seconds
+        self._waited, self._seen = 0.0, 0
+        self.url = url
+        self.status = status
+        self.headers = headers
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, none at the end. Raises BrokenOff when the connection breaks, TooSlow when it only drips."""
+        pieces: list[bytes] = []
+        total = 0
+        # What has come is passed on at a quarter of what was asked for: to wait for all of it would let a server drip.
+        while total < size // 4 or not total:
+            since = time.monotonic()
+            try:
+                piece: bytes = self._raw.read1(size - total, decode_content=False)
+            except urllib3.exceptions.HTTPError as error:
+                raise BrokenOff(
+                    f"{self._subject}: the connection to {host(self.url)} broke: {reason_of(error)}",
+                    url=self.url,
+                    hint="try again",
+                ) from error
+            if not piece:
+                break
+            pieces.append(piece)
+            total += len(piece)
+            self._check_speed(len(piece), time.monotonic() - since)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_text(self) -> bytes:
+        """All of a small body. Raises UnexpectedAnswer for one that is not small."""
+        pieces: list[bytes] = []
+        size = 0
+        while piece := self.read(_BLOCK):
+            pieces.append(piece)
+            size += len(piece)
+            if size > _LONGEST_TEXT:
+                raise UnexpectedAnswer(
+                    f"{host(self.url)}: an answer of over {_LONGEST_TEXT} bytes", url=self.url, status=self.status
+                )
+        return b"".join(pieces)
+
+    def read_some(self) -> bytes:
+        """The start of a refusal's body, as far as it comes."""
+        try:
+            return self.read(1 << 16)
+        except Unreachable:
+            return b""
+
+    def _check_speed(self, size: int, seconds: float) -> None:
+        """Count what came in the time that was spent waiting for it: a slow reader is not the server's fault."""
+        self._seen += size
+        self._waited += seconds
+        if self._seen >= _LEAST_SPEED * self._silence_seconds:
+            self._waited, self._seen = 0.0, 0
+        elif self._waited > self._silence_seconds:
+            raise TooSlow(
+                f"{self._subject}: {host(self.url)} sent {self._seen} bytes in {self._waited:.0f} seconds, and was given up",
+                url=self.url,
+                hint="the registry, or the network to it, is in trouble: try again later",
+            )
