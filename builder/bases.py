@@ -8,7 +8,7 @@ from pathlib import Path
 from pybuild.builder.errors import ContextError
 from pybuild.builder.graph import Pairs
 from pybuild.builder.request import BuildRequest
-from pybuild.registry import Image, Platform, Reference, Store
+from pybuild.registry import Digest, Image, ImageConfig, Platform, Reference, Store
 from pybuild.registry.errors import PlatformNotFound
 from pybuild.registry.progress import Transferred
 from pybuild.registry.reference import same_image
@@ -36,6 +36,25 @@ def resolve(
 ) -> dict[str, Image]:
     """The images of these names, all their content in the store. Raises RegistryError and ContextError."""
     return {name: _resolve(name, request, store, platform, listener) for name in names}
+
+
+def look_up(
+    name: str, request: BuildRequest, store: Store, *, platform: Platform, listener: Callable[[Transferred], None]
+) -> tuple[Digest, ImageConfig]:
+    """The manifest's digest and the config of an image; no layer is fetched. Raises RegistryError and ContextError."""
+    reference = Reference.parse(name)
+    found = None if request.pull else store.tagged(reference)
+    if any(place.startswith(LAYOUT) and same_image(given, name) for given, place in request.contexts):
+        image = _resolve(name, request, store, platform, listener)
+        return image.manifest.descriptor.digest, image.config
+    if found is not None:
+        image = store.image(found, platform)
+        if image.config.platform.suits(platform):
+            return image.manifest.descriptor.digest, image.config
+    from pybuild.registry.transfer import resolve as resolve_remote
+
+    remote = resolve_remote(reference, platform=platform, insecure=request.insecure)
+    return remote.manifest.descriptor.digest, remote.config
 
 
 def _resolve(

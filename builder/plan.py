@@ -68,7 +68,7 @@ class _Outline:
 
     @classmethod
     def of(cls, dockerfile: Dockerfile, options: Options) -> _Outline:
-        target = _target(dockerfile, options.target)
+        target = target_index(dockerfile, options.target)
         name = options.target or (dockerfile.stages[target].start.name or Word("default", dockerfile.stages[0].start.span)).text
         scope = Scope(dockerfile.source, dockerfile.escape, options, platform_args(options.platform, Platform.here(), name))
         given: dict[str, str] = {}
@@ -164,7 +164,8 @@ class _Outline:
         return (f'did you mean "{close[0]}"? ' if close else "") + f"stages here: {stages}"
 
 
-def _target(dockerfile: Dockerfile, name: str | None) -> int:
+def target_index(dockerfile: Dockerfile, name: str | None) -> int:
+    """The stage that --target names, the last one without it. Raises PlanError."""
     if name is None:
         return len(dockerfile.stages) - 1
     for stage in reversed(dockerfile.stages):

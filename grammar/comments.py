@@ -15,25 +15,33 @@ from pybuild.grammar.source import Source, Span
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Both by the line where an instruction begins: its comments without the `#`, and its first blank line."""
+    """All by the line where an instruction begins: its comments without the `#`, the blank lines inside of it, and its
+    last line, here-documents included."""
 
     comments: Mapping[int, tuple[str, ...]]
     blanks: Mapping[int, tuple[Span, ...]]
+    ends: Mapping[int, int]
+
+    def description(self, line: int, name: str) -> str:
+        """What the comments above an instruction say of a name that it defines: `# name description`."""
+        found = (comment for comment in self.comments.get(line, ()) if comment.startswith(f"{name} "))
+        return next(found, "")[len(name) + 1 :]
 
 
 def surroundings(source: Source) -> Surroundings:
-    """The comments and blank lines of a source that parses. Raises DockerfileError."""
+    """What is around the instructions of a source that parses. Raises DockerfileError."""
     physical = source.text.split("\n")
     if physical[-1] == "":
         physical.pop()
     split = split_lines(source)
     comments: dict[int, tuple[str, ...]] = {}
     blanks: dict[int, tuple[Span, ...]] = {}
+    ends: dict[int, int] = {}
     behind = len(split.directives)
     for line in split.lines:
         first = line.places[0][0]
         comments[first] = _comments(physical[behind : first - 1])
-        behind = line.last_line
+        behind = ends[first] = line.last_line
         own = {number for number, _ in line.places}
         last = line.last_line - sum(heredoc.content.count("\n") + 1 for heredoc in line.heredocs)
         blanks[first] = tuple(
@@ -41,7 +49,7 @@ def surroundings(source: Source) -> Surroundings:
             for number in range(first, min(last, len(physical)) + 1)
             if number not in own and not physical[number - 1].strip()
         )
-    return Surroundings(comments, blanks)
+    return Surroundings(comments, blanks, ends)
 
 
 def _comments(physical: list[str]) -> tuple[str, ...]:

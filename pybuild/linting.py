@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pybuild.builder.context import Context
-from pybuild.builder.errors import BuildError, ContextError
+from pybuild.builder.errors import ContextError
 from pybuild.builder.ignore import Ignore
-from pybuild.builder.lint import Finding, Known, Report, Settings, image_names, lint, settings_of
+from pybuild.builder.lint import Finding, Known, Report, Settings, lint, settings_of
 from pybuild.builder.lint.mending import mend, text_of
 from pybuild.grammar import Source, parse
 from pybuild.registry import ImageConfig, Platform, Reference, Store
@@ -59,16 +60,12 @@ def lint_file(request: Request) -> Linted:
     """Lint one file. Raises ContextError, PlanError and DockerfileError."""
     name, path, content = _read(request.path)
     ignore = _ignore(request, path)
-    bases: dict[str, ImageConfig] = {}
+    bases = StoredConfigs(request.root)
 
     def report(text: str) -> Report:
         source = Source(name, text)
         dockerfile = parse(source)
-        known = Known(request.platform or Platform.here(), request.build_args, request.target, ignore=ignore)
-        for image in image_names(dockerfile, known):
-            if image not in bases and (config := _in_store(image, request.root)) is not None:
-                bases[image] = config
-        known = Known(known.platform, known.build_args, known.target, bases, ignore)
+        known = Known(request.platform or Platform.here(), request.build_args, request.target, bases, ignore)
         return lint(dockerfile, known, settings_of(dockerfile, known).merged(request.extra))
 
     def find(text: str) -> tuple[Finding, ...]:
@@ -125,13 +122,30 @@ def _ignore(request: Request, path: str | None) -> Ignore | None:
     return Context.open(folder, (*own, ".dockerignore")).ignore
 
 
-def _in_store(name: str, root: Path | None) -> ImageConfig | None:
-    """The config of an image in the store, if there is a store and it has the image."""
-    if root is None or not (root / "oci-layout").exists():
-        return None
-    try:
-        store = Store.open(root)
-        found = store.tagged(Reference.parse(name))
-        return store.image(found).config if found is not None else None
-    except (RegistryError, BuildError):
-        return None
+class StoredConfigs(Mapping[str, ImageConfig]):
+    """The configs of images by name, read from a store as they are asked for; none where there is no store."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._store = Store.open(root) if root is not None and (root / "oci-layout").exists() else None
+        self._found: dict[str, ImageConfig | None] = {}
+
+    def __getitem__(self, name: str) -> ImageConfig:
+        if name not in self._found:
+            self._found[name] = self._read(name)
+        config = self._found[name]
+        if config is None:
+            raise KeyError(name)
+        return config
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, config in self._found.items() if config is not None)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _read(self, name: str) -> ImageConfig | None:
+        try:
+            found = self._store.tagged(Reference.parse(name)) if self._store is not None else None
+            return self._store.image(found).config if self._store is not None and found is not None else None
+        except RegistryError:
+            return None

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pybuild.builder.errors import PlanError
 from pybuild.builder.lint.findings import Edit, Finding
 from pybuild.builder.lint.rules import BY_NAME, RULES, Rule
+from pybuild.builder.lint.seen import Known
 from pybuild.builder.lint.settings import Settings
-from pybuild.builder.lint.walk import Known, image_names, view
+from pybuild.builder.lint.walk import image_names, view
 from pybuild.grammar import DockerfileError, Source, Span
 from pybuild.grammar.instructions import Dockerfile
 

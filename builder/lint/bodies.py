@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pybuild.builder.lint.findings import Edit, Hit
 from pybuild.builder.lint.heads import keyword
-from pybuild.builder.lint.walk import Line, View
+from pybuild.builder.lint.seen import Line, View
 from pybuild.grammar import Span
 from pybuild.grammar.instructions import Arg, Copy, Instruction, Pair, Pairs, Start, Word, Words
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pybuild.builder.lint.findings import Edit, Hit
 from pybuild.builder.lint.looking import close_to
-from pybuild.builder.lint.walk import View
+from pybuild.builder.lint.seen import View
 from pybuild.grammar import Span
 from pybuild.grammar.instructions import From, Instruction, Word
 from pybuild.registry import Platform, Reference

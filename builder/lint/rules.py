@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pybuild.builder.lint import bodies, heads
 from pybuild.builder.lint.findings import Hit
-from pybuild.builder.lint.walk import View
+from pybuild.builder.lint.seen import View
 
 _DOCKER = "https://docs.docker.com/go/dockerfile/rule"
 _WORDS = re.compile(r"(?<!^)(?=[A-Z][a-z])")

@@ -5,109 +5,24 @@ Nothing is an error here: a word without a value has none, and an image that nob
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pybuild.builder.graph import Pairs as PairValues
-from pybuild.builder.ignore import Ignore
 from pybuild.builder.lint.looking import Looked, close_to, look, look_split
 from pybuild.builder.lint.parts import expanded, origins
+from pybuild.builder.lint.seen import Given, Head, Known, Line, Missing, Mounted, Used, View
 from pybuild.builder.scope import platform_args
 from pybuild.grammar import DockerfileError, Source, Span, parse
-from pybuild.grammar.comments import Surroundings, surroundings
-from pybuild.grammar.instructions import Arg, Copy, Dockerfile, Instruction, OnBuild, Pairs, Stage, Start, Word, Words
-from pybuild.registry import ImageConfig, Platform
+from pybuild.grammar.comments import surroundings
+from pybuild.grammar.instructions import Arg, Copy, Dockerfile, Instruction, OnBuild, Pairs, Run, Stage, Start, Word, Words
+from pybuild.grammar.mounts import parse_mount
+from pybuild.registry import Platform
 from pybuild.registry.reference import same_image
 
 SCRATCH = "scratch"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known beside the file. `bases` has the images that somebody knows, by their names in the file; what a
-    `target` does not need is not looked at, nor, with `only_needed`, what the last stage does not need; `folders` are the
-    named contexts that are folders."""
-
-    platform: Platform
-    build_args: PairValues = ()
-    target: str | None = None
-    bases: Mapping[str, ImageConfig] = field(default_factory=dict)
-    ignore: Ignore | None = None
-    folders: tuple[str, ...] = ()
-    only_needed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A variable that a line uses and nothing defines; `close` is what was probably meant."""
-
-    name: str
-    span: Span
-    close: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One instruction of a stage as a build comes to it.
-
-    `values` are its own words, expanded: ports, paths, names; None is a word without a value. `before` is where the
-    last instruction of the same keyword in this stage is. `is_known` says whether the stage's base image is. `is_trigger`
-    marks an instruction that the base brought along with ONBUILD.
-    """
-
-    stage: Stage
-    instruction: Instruction
-    values: tuple[str | None, ...]
-    missing: tuple[Missing, ...]
-    before: Span | None
-    shell: tuple[str, ...] | None
-    directory: str | None
-    has_workdir: bool
-    is_known: bool
-    is_trigger: bool = False
-
-    @property
-    def place(self) -> Span | None:
-        """The place to blame instead of the instruction's own: FROM, for a trigger."""
-        return self.stage.start.span if self.is_trigger else None
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A FROM line: its image and platform, expanded; `plain` is the image when no build argument is given."""
-
-    stage: Stage
-    image: Looked
-    plain: Looked
-    platform: Looked | None
-    base: int | str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Used:
-    """An image that a stage starts from or copies from, with what is known of it."""
-
-    name: str
-    config: ImageConfig
-    span: Span
-    platform: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """All that rules look at."""
-
-    dockerfile: Dockerfile
-    known: Known
-    around: Surroundings
-    heads: tuple[Head, ...]
-    lines: tuple[Line, ...]
-    images: tuple[Used, ...]
-    arguments: Mapping[str, str]
-    declared: tuple[str, ...]
-    unknown: tuple[str, ...]
 
 
 def view(dockerfile: Dockerfile, known: Known) -> View:
@@ -124,6 +39,9 @@ def view(dockerfile: Dockerfile, known: Known) -> View:
         walk.arguments,
         tuple(walk.declared),
         tuple(dict.fromkeys(walk.unknown)),
+        tuple(walk.given),
+        tuple(walk.mounts),
+        {index: tuple(found) for index, found in walk.needs.items()},
     )
 
 
@@ -170,6 +88,9 @@ class _Walk:
         self.declared: dict[str, None] = {}
         self.unknown: list[str] = []
         self.named: list[str] = []
+        self.given: list[Given] = []
+        self.mounts: list[Mounted] = []
+        self.needs: dict[int, list[int]] = {}
         last = dockerfile.stages[-1].start.name
         name = known.target or (last.text.lower() if last else "default")
         given = dict(known.build_args)
@@ -245,6 +166,8 @@ class _Walk:
         return any(same_image(folder, name) for folder in self.known.folders)
 
     def _stage(self, stage: Stage) -> None:
+        base = self.heads[stage.index].base
+        self.needs[stage.index] = [base] if isinstance(base, int) else []
         state = self._started(stage)
         latest: dict[str, Span] = {}
         for text in state.triggers:
@@ -283,7 +206,7 @@ class _Walk:
     def _line(self, stage: Stage, state: _State, instruction: Instruction, latest: dict[str, Span], *, is_trigger: bool) -> None:
         before = latest.get(instruction.keyword)
         had_workdir, directory = state.has_workdir, state.directory
-        values, missing = self._values(state, instruction)
+        values, missing = self._values(stage, state, instruction)
         blamed = tuple(Missing(item.name, stage.start.span, item.close) for item in missing) if is_trigger else missing
         line = Line(stage, instruction, values, blamed, before, state.shell, directory, had_workdir, state.is_known, is_trigger)
         self.lines.append(line)
@@ -298,16 +221,21 @@ class _Walk:
             absolute = path.startswith("/")
             state.directory = posixpath.normpath(posixpath.join(directory or "/", path)) if directory or absolute else None
         for name in origins(instruction):
-            if name == SCRATCH or name.isdigit() or self._earlier(stage.index, name) is not None or self._is_folder(name):
+            if (origin := self._origin(stage.index, name)) is not None:
+                self.needs[stage.index].append(origin)
+                continue
+            if name == SCRATCH or name.isdigit() or self._is_folder(name):
                 continue
             self.named.append(name)
             if (config := self.known.bases.get(name)) is not None:
                 self.images.append(Used(name, config, line.place or instruction.span, None))
 
-    def _values(self, state: _State, instruction: Instruction) -> tuple[tuple[str | None, ...], tuple[Missing, ...]]:
+    def _values(
+        self, stage: Stage, state: _State, instruction: Instruction
+    ) -> tuple[tuple[str | None, ...], tuple[Missing, ...]]:
         """The words of an instruction that it expands, and the variables that none of them finds."""
         if isinstance(instruction, Arg):
-            return self._arguments(state, instruction)
+            return self._arguments(stage, state, instruction)
         if instruction.keyword == "EXPOSE" and isinstance(instruction, Words):
             ports: list[str | None] = []
             for word in instruction.words:
@@ -324,6 +252,8 @@ class _Walk:
             missing += _missing(bodies, state)
             # The destination is the last of them.
             return tuple(item.value for item in looked[-1 - len(instruction.sources) : -1]), missing
+        if isinstance(instruction, Run):
+            self._mount(stage, state, instruction)
         values = tuple(item.value for item in looked)
         if isinstance(instruction, Pairs) and instruction.keyword == "ENV":
             for name, value in zip(values[::2], values[1::2], strict=True):
@@ -331,11 +261,25 @@ class _Walk:
                 state.env[name or ""] = value or ""
         return values, missing
 
-    def _arguments(self, state: _State, arg: Arg) -> tuple[tuple[str | None, ...], tuple[Missing, ...]]:
+    def _mount(self, stage: Stage, state: _State, run: Run) -> None:
+        for flag in run.flags:
+            if flag.name != "mount" or flag.value is None:
+                continue
+            span = flag.value.span
+
+            def expanded(text: str, span: Span = span) -> str:
+                return look(Word(text, span), state.variables, self.escape).value or ""
+
+            with contextlib.suppress(DockerfileError):
+                mount = parse_mount(flag.value.text, span=span, expand=expanded)
+                self.mounts.append(Mounted(stage.index, run, mount))
+
+    def _arguments(self, stage: Stage, state: _State, arg: Arg) -> tuple[tuple[str | None, ...], tuple[Missing, ...]]:
         given = dict(self.known.build_args)
         missing: tuple[Missing, ...] = ()
         for definition in arg.definitions:
             value = given.get(definition.name)
+            is_inherited = value is None and definition.value is None and definition.name in self.arguments
             if value is None and definition.value is not None:
                 looked = look(definition.value, state.variables, self.escape)
                 missing += _missing([looked], state)
@@ -344,6 +288,7 @@ class _Walk:
                 value = self.arguments.get(definition.name)
             if value is not None:
                 state.put(definition.name, value)
+            self.given.append(Given(stage.index, arg, definition.name, value, is_inherited))
             state.declared.add(definition.name)
         return tuple(definition.name for definition in arg.definitions), missing
 

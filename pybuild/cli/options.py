@@ -10,6 +10,7 @@ from pybuild.builder.request import Output
 from pybuild.progress import MODES, open_progress
 from pybuild.registry.values import frozen
 
+CALLS = ("build", "check", "outline", "targets")
 _OUTPUTS = ("oci", "docker", "tar", "local", "registry", "image")
 
 _TRUE, _FALSE = ("true", "1", "t"), ("false", "0", "f")
@@ -103,6 +104,15 @@ def _output(value: str) -> Output:
     return Output(kind, dest, tuple(fields.items()))
 
 
+def _call(values: Values) -> tuple[str, str]:
+    """What is asked for, and the format of the answer."""
+    call, _, rest = (values[-1] if values else "build").partition(",")
+    name, equals, form = rest.partition("=")
+    if call not in CALLS or (rest and (name != "format" or not equals or form not in ("text", "json"))):
+        raise ValueError(f"{values[-1]!r} is none of {', '.join(CALLS)}, with ,format=json behind it or not")
+    return call, form or "text"
+
+
 BUILD = (
     Option(("-t", "--tag"), "tags", tuple, "A name for the image, NAME[:TAG].", "NAME", is_multiple=True),
     Option(("-f", "--file"), "dockerfile", last, "The Dockerfile; else CONTEXT/Dockerfile.", "FILE"),
@@ -142,6 +152,15 @@ BUILD = (
         environment="SOURCE_DATE_EPOCH",
     ),
     Option(("-j", "--jobs"), "jobs", _jobs, "Steps at the same time.", "N", default="4"),
+    Option(("--check",), "check", None, "Lint the Dockerfile and plan the build, and build nothing."),
+    Option(
+        ("--call",),
+        "call",
+        _call,
+        "Say what the Dockerfile offers, and build nothing: check, outline or targets.",
+        "METHOD[,format=json]",
+        default="build",
+    ),
     Option(("--iidfile",), "iidfile", last, "Write the image ID to a file.", "FILE"),
     Option(("-q", "--quiet"), "quiet", None, "Print the image ID alone."),
     Option(("--progress",), "progress", last, "How to show what happens.", default="auto", choices=MODES),
@@ -149,12 +168,26 @@ BUILD = (
 
 
 def build_image(
-    *, context: str, iidfile: str | None, quiet: bool, progress: str, insecure: bool, tls_verify: bool, **options: object
-) -> None:
-    """Build, and print what the options ask for. Raises what `pybuild.build` does."""
+    *,
+    context: str,
+    iidfile: str | None,
+    quiet: bool,
+    progress: str,
+    insecure: bool,
+    tls_verify: bool,
+    check: bool,
+    call: tuple[str, str],
+    **options: object,
+) -> int:
+    """Build, and print what the options ask for; the exit code. Raises what `pybuild.build` does."""
+    options["insecure"] = insecure or not tls_verify
+    if check or call[0] != "build":
+        from pybuild.cli.calls import answer
+
+        method, form = ("check", call[1]) if check else call
+        return answer(method, form, context=context, **options)
     from pybuild.api import build
 
-    options["insecure"] = insecure or not tls_verify
     shown = open_progress("quiet" if quiet else progress, sys.stderr)
     result = build(context, progress=shown, **options)  # type: ignore[arg-type]
     if iidfile is not None:
@@ -162,3 +195,4 @@ def build_image(
             file.write(result.image_id)
     if quiet:
         sys.stdout.write(f"{result.image_id}\n")
+    return 0

@@ -9,7 +9,7 @@ from functools import partial
 from pybuild.cli.options import BUILD, Option, build_image
 
 
-def quick_build(arguments: list[str]) -> Callable[[], None] | None:
+def quick_build(arguments: list[str]) -> Callable[[], int] | None:
     """What a command line asks for, when it is a plain `[--root DIR] build [OPTION]... CONTEXT`."""
     rest = list(arguments)
     root = rest[1] if len(rest) > 2 and rest[0] == "--root" else None

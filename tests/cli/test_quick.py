@@ -19,6 +19,7 @@ LINES = [
     ["-o", "out", "-o", "type=oci,dest=x,tar=false", "-o", "-", "--push", "--insecure", "."],
     ["--timestamp", "5", "-j", "2", "--progress", "plain", "--network=none", "--platform", "linux/arm64", "--target", "t", "."],
     ["--build-context", "a=b", "--build-context", "c=oci-layout://d:e", "--compression", "zstd:3", "--iidfile", "f", "."],
+    ["--check", "--call", "outline,format=json", "."],
     ["--compression=gzip", "--compression=none", "."],
 ]
 LEFT_TO_CLICK = [
@@ -29,6 +30,7 @@ LEFT_TO_CLICK = [
     ["-t"],
     ["--progress", "loud", "."],
     ["-j", "0", "."],
+    ["--call", "nothing", "."],
     ["-j", "x", "."],
     ["--build-arg", "=x", "."],
     ["--no-cache=yes", "."],

@@ -1,0 +1,88 @@
+"""What a build would say, without doing it: the linter's findings and the plan's errors, the outline of a target, the targets.
+
+A check fetches the configs of base images and nothing else of them; the others ask no registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pybuild.builder import bases
+from pybuild.builder.context import Context, check_folder
+from pybuild.builder.errors import BuildError
+from pybuild.builder.lint import Finding, Known, Report, image_names, lint, settings_of
+from pybuild.builder.lint.mending import mend
+from pybuild.builder.lint.outline import Outline, Target, outline, targets
+from pybuild.builder.lint.walk import view
+from pybuild.builder.plan import Base, needed_images, plan, target_index
+from pybuild.builder.planning import read_dockerfile
+from pybuild.builder.request import BuildRequest
+from pybuild.builder.scope import Options
+from pybuild.grammar import DockerfileError, Source, parse
+from pybuild.grammar.instructions import Dockerfile
+from pybuild.registry import ImageConfig, Platform, Store
+from pybuild.registry.progress import Transferred
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found in `source`; `error` is what a build of it would end with before it runs anything. `can_mend` is how
+    many findings `pybuild lint --fix` would mend."""
+
+    source: Source
+    report: Report
+    can_mend: int
+    error: BuildError | DockerfileError | None
+
+
+def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]) -> Checked:
+    """Lint all stages, or those that the target needs, and plan the target. Raises BuildError, DockerfileError, RegistryError."""
+    platform = request.platform or Platform.here()
+    source, dockerfile, known = _known(request, platform)
+    found = {
+        name: bases.look_up(name, request, store, platform=platform, listener=listener) for name in image_names(dockerfile, known)
+    }
+    configs = {name: config for name, (_, config) in found.items()}
+    known = _with(known, configs)
+    settings = settings_of(dockerfile, known)
+
+    def find(text: str) -> tuple[Finding, ...]:
+        return lint(parse(Source(source.name, text)), known, settings).findings
+
+    report = lint(dockerfile, known, settings)
+    mended = mend(source.text.encode("utf-8", "surrogateescape"), find)
+    options = Options(platform, request.build_args, request.target, known.folders, network=request.network)
+    error: BuildError | DockerfileError | None = None
+    try:
+        plan(dockerfile, options, {name: Base(*found[name]) for name in needed_images(dockerfile, options) if name in found})
+    except (BuildError, DockerfileError) as wrong:
+        error = wrong
+    return Checked(source, report, mended.count, error)
+
+
+def outlined(request: BuildRequest, known_bases: Mapping[str, ImageConfig]) -> tuple[Outline, Source]:
+    """What the target can be given. Raises BuildError and DockerfileError."""
+    platform = request.platform or Platform.here()
+    source, dockerfile, known = _known(request, platform)
+    index = target_index(dockerfile, request.target)
+    known = Known(platform, known.build_args, request.target, known_bases, None, known.folders, only_needed=True)
+    return outline(view(dockerfile, known), index), source
+
+
+def targeted(request: BuildRequest) -> tuple[tuple[Target, ...], Source]:
+    """The targets of a file. Raises BuildError and DockerfileError."""
+    source, _ = read_dockerfile(request)
+    return targets(parse(source)), source
+
+
+def _known(request: BuildRequest, platform: Platform) -> tuple[Source, Dockerfile, Known]:
+    check_folder(request.context)
+    source, ignore_names = read_dockerfile(request)
+    folders = tuple(bases.folders(request.contexts))
+    ignore = Context.open(request.context, ignore_names).ignore
+    return source, parse(source), Known(platform, request.build_args, request.target, {}, ignore, folders)
+
+
+def _with(known: Known, configs: Mapping[str, ImageConfig]) -> Known:
+    return Known(known.platform, known.build_args, known.target, configs, known.ignore, known.folders)

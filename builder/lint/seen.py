@@ -1,0 +1,126 @@
+"""What can be seen of a file without building it, as values: what its lines come to, and what is known beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pybuild.builder.graph import Pairs
+from pybuild.builder.ignore import Ignore
+from pybuild.builder.lint.looking import Looked
+from pybuild.grammar import Span
+from pybuild.grammar.comments import Surroundings
+from pybuild.grammar.instructions import Dockerfile, Instruction, Stage
+from pybuild.grammar.mounts import Mount
+from pybuild.registry import ImageConfig, Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known beside the file. `bases` has the images that somebody knows, by their names in the file; what a
+    `target` does not need is not looked at, nor, with `only_needed`, what the last stage does not need; `folders` are the
+    named contexts that are folders."""
+
+    platform: Platform
+    build_args: Pairs = ()
+    target: str | None = None
+    bases: Mapping[str, ImageConfig] = field(default_factory=dict)
+    ignore: Ignore | None = None
+    folders: tuple[str, ...] = ()
+    only_needed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A variable that a line uses and nothing defines; `close` is what was probably meant."""
+
+    name: str
+    span: Span
+    close: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One instruction of a stage as a build comes to it.
+
+    `values` are its own words, expanded: ports, paths, names; None is a word without a value. `before` is where the
+    last instruction of the same keyword in this stage is. `is_known` says whether the stage's base image is. `is_trigger`
+    marks an instruction that the base brought along with ONBUILD.
+    """
+
+    stage: Stage
+    instruction: Instruction
+    values: tuple[str | None, ...]
+    missing: tuple[Missing, ...]
+    before: Span | None
+    shell: tuple[str, ...] | None
+    directory: str | None
+    has_workdir: bool
+    is_known: bool
+    is_trigger: bool = False
+
+    @property
+    def place(self) -> Span | None:
+        """The place to blame instead of the instruction's own: FROM, for a trigger."""
+        return self.stage.start.span if self.is_trigger else None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A FROM line: its image and platform, expanded; `plain` is the image when no build argument is given."""
+
+    stage: Stage
+    image: Looked
+    plain: Looked
+    platform: Looked | None
+    base: int | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """An image that a stage starts from or copies from, with what is known of it."""
+
+    name: str
+    config: ImageConfig
+    span: Span
+    platform: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One definition of an ARG inside of a stage. `is_inherited` says that it only makes an argument from above the first
+    FROM seen here."""
+
+    stage: int
+    instruction: Instruction
+    name: str
+    value: str | None
+    is_inherited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """One --mount of a RUN inside of a stage."""
+
+    stage: int
+    instruction: Instruction
+    mount: Mount
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that can be seen of a file: rules look at it, and an outline is drawn from it. `needs` are the stages that each
+    stage names, its base first."""
+
+    dockerfile: Dockerfile
+    known: Known
+    around: Surroundings
+    heads: tuple[Head, ...]
+    lines: tuple[Line, ...]
+    images: tuple[Used, ...]
+    arguments: Mapping[str, str]
+    declared: tuple[str, ...]
+    unknown: tuple[str, ...]
+    given: tuple[Given, ...]
+    mounts: tuple[Mounted, ...]
+    needs: Mapping[int, tuple[int, ...]]

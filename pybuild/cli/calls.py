@@ -1,0 +1,83 @@
+"""`pybuild build --check` and `--call`: what is asked of a build instead of an image."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from pybuild.builder.inquiry import Checked, check, outlined, targeted
+from pybuild.builder.request import BuildRequest
+from pybuild.builder.workspace import default_root
+from pybuild.calls import check_json, outline_json, outline_text, targets_json, targets_text
+from pybuild.linting import StoredConfigs
+from pybuild.registry import Store
+from pybuild.registry.progress import Transferred
+from pybuild.reports import Checked as Reported
+from pybuild.reports import as_text
+
+FOUND = 1
+
+
+def answer(method: str, form: str, *, context: str, **options: object) -> int:
+    """Print what is asked for; the exit code: 1 when a check finds anything. Raises what a build's planning does."""
+    request = _request(context, options)
+    if method == "check":
+        return _check(request, form)
+    if method == "targets":
+        targets, source = targeted(request)
+        _write(targets_json(targets, source) if form == "json" else targets_text(targets))
+        return 0
+    outline, source = outlined(request, StoredConfigs(default_root(os.environ)))
+    _write(outline_json(outline, source) if form == "json" else outline_text(outline))
+    return 0
+
+
+def _request(context: str, options: Mapping[str, object]) -> BuildRequest:
+    from pybuild.api import parse_platform
+
+    def pairs(name: str) -> tuple[tuple[str, str], ...]:
+        found = options.get(name)
+        return tuple(found.items()) if isinstance(found, dict) else ()
+
+    def text(name: str) -> str | None:
+        found = options.get(name)
+        return found if isinstance(found, str) else None
+
+    platform = text("platform")
+    return BuildRequest(
+        context,
+        dockerfile=text("dockerfile"),
+        build_args=pairs("build_args"),
+        target=text("target"),
+        contexts=pairs("build_contexts"),
+        platform=parse_platform(platform) if platform else None,
+        pull=bool(options.get("pull")),
+        insecure=bool(options.get("insecure")),
+        network=text("network") or "default",
+    )
+
+
+def _check(request: BuildRequest, form: str) -> int:
+    found = check(request, Store.open(default_root(os.environ)), listener=_unheard)
+    if form == "json":
+        error = (found.error.message, found.error.span) if found.error is not None else None
+        _write(check_json(found.report.findings, found.source, error))
+    else:
+        _write(as_text([_reported(found)], has_colour=sys.stdout.isatty()))
+    if found.error is not None:
+        raise found.error
+    return FOUND if found.report.findings else 0
+
+
+def _reported(found: Checked) -> Reported:
+    return Reported(found.source, found.report, found.can_mend)
+
+
+def _unheard(event: Transferred) -> None:
+    """Nothing is shown of a transfer: configs are small."""
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode())
+    sys.stdout.flush()
