@@ -10,9 +10,10 @@ from pybuild.builder.announcing import announce_cached, announcer
 from pybuild.builder.assemble import image_config, image_layers
 from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context, check_folder, choice_of
+from pybuild.builder.entitlements import check_entitlements
 from pybuild.builder.errors import BuildError, Interrupted, LintFailed
 from pybuild.builder.events import Finished, Notice, Progress
-from pybuild.builder.graph import CopyStep, MetaStep, SourceStep, Step
+from pybuild.builder.graph import CopyStep, MetaStep, RunStep, SourceStep, Step
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.builder.planning import Plan, make_plan, read_dockerfile
 from pybuild.builder.request import BuildRequest, BuildResult, Output
@@ -64,6 +65,7 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
         ignore=contexts[""].ignore,
         resolve=lambda names: bases.resolve(names, request, store, platform=platform, listener=progress.emit),
     )
+    check_entitlements(plan.graph, request.run.allow, plan.source)
     for warning in (*plan.graph.warnings, *plan.remarks.notices):
         progress.emit(Notice(warning))
     if plan.remarks.broken:
@@ -88,7 +90,7 @@ def _solve(
     """The results of the target's steps, out of the records or freshly made, and all keys."""
     graph = plan.graph
 
-    def read(step: CopyStep, origin: str) -> str:
+    def read(step: CopyStep | RunStep, origin: str) -> str:
         try:
             return contexts[origin].digest(choice_of(step, origin), workspace.database)
         except BuildError as error:
@@ -134,6 +136,7 @@ def _make(
         timestamp=request.timestamp,
         use_cache=not request.no_cache,
         jobs=request.jobs,
+        run=request.run,
     )
     return make(job, workspace, progress)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pybuild.builder.database import Database, FileStamp
 from pybuild.builder.errors import ContextError
-from pybuild.builder.graph import CopyStep
+from pybuild.builder.graph import CopyStep, RunStep
 from pybuild.builder.ignore import Ignore
 from pybuild.builder.layers.entry import DiskContent, Entry, Kind
 from pybuild.builder.layers.index import entry_on_disk
@@ -233,9 +233,16 @@ class Context:
         return False
 
 
-def choice_of(step: CopyStep, origin: int | str) -> Choice:
-    """What a COPY reads out of one of its origins."""
+def choice_of(step: CopyStep | RunStep, origin: int | str) -> Choice:
+    """What a COPY, or the binds of a RUN, read out of one of their origins."""
+    if isinstance(step, RunStep):
+        # A bind's source is no pattern.
+        return Choice(tuple(_literal(path) for path in step.paths(origin)))
     return Choice(step.paths(origin), step.parents, step.excludes)
+
+
+def _literal(path: str) -> str:
+    return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in path)
 
 
 def listed(name: str, entry: Entry, content: bytes, shared: str) -> bytes:

@@ -27,6 +27,7 @@ from pybuild.builder.layers.entry import Entry
 from pybuild.builder.layers.packing import pack
 from pybuild.builder.layers.unpacking import Archives
 from pybuild.builder.locks import StepLocks
+from pybuild.builder.request import RunOptions
 from pybuild.builder.snapshots import Form, Snapshots, fetched
 from pybuild.builder.workspace import Layer, Workspace
 from pybuild.grammar import Source
@@ -54,6 +55,7 @@ class Job:
     timestamp: int | None = None
     use_cache: bool = True
     jobs: int = 4
+    run: RunOptions = RunOptions()
 
 
 class Executor:
@@ -115,10 +117,11 @@ class Executor:
         step = self._job.graph.steps[number]
         assert not isinstance(step, SourceStep)
         below = file_steps(self._job.graph, step.parent)
-        if not isinstance(step, CopyStep):
+        if not isinstance(step, CopyStep | RunStep):
             return below
         origins = [file_steps(self._job.graph, origin) for origin in step.origins if isinstance(origin, int)]
-        return (*(() if step.stands_alone else below), *(number for numbers in origins for number in numbers))
+        is_alone = isinstance(step, CopyStep) and step.stands_alone
+        return (*(() if is_alone else below), *(number for numbers in origins for number in numbers))
 
     def _is_at_hand(self, number: int) -> bool:
         """Whether the step's layer is there in a form that others can read."""
@@ -247,7 +250,7 @@ class Executor:
 
         tree = self._workspace.new_tree(self._job.keys[number])
         assert self._runner is not None
-        self._runner.run(step, self._snapshots, self._workspace.tree_path(tree), output=output)
+        self._runner.run(step, self._snapshots, self._workspace.tree_path(tree), output=output, check=self._check_cancelled)
         self._trees[number] = tree
         self._snapshots.set(number, Form(tree=self._workspace.tree_path(tree)))
         self._workspace.replace_step(StepRecord(self._job.keys[number], None, tree, self._job.now))
@@ -270,7 +273,9 @@ class Executor:
 
     def _is_under_run(self, number: int, other: int) -> bool:
         step = self._job.graph.steps[other]
-        return isinstance(step, RunStep) and number in file_steps(self._job.graph, step.parent)
+        if not isinstance(step, RunStep):
+            return False
+        return any(number in file_steps(self._job.graph, last) for last in (step.parent, *step.origins) if isinstance(last, int))
 
     def _pack(self, number: int) -> None:
         self._check_cancelled()

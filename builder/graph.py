@@ -81,6 +81,15 @@ class RunStep:
     scripts: tuple[File, ...] = ()
     devices: tuple[str, ...] = ()
 
+    @property
+    def origins(self) -> tuple[int | str, ...]:
+        """What file systems the mounts show, each once."""
+        return tuple(dict.fromkeys(mount.origin for mount in self.mounts if mount.origin is not None))
+
+    def paths(self, origin: int | str) -> tuple[str, ...]:
+        """What binds show of one origin."""
+        return tuple(mount.source for mount in self.mounts if mount.type == "bind" and mount.origin == origin)
+
 
 @frozen
 class CopySource:

@@ -15,8 +15,8 @@ from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, Sourc
 _FORMAT = 2
 
 
-# The digest of what a COPY reads out of a context, by the context's name.
-Read = Callable[[CopyStep, str], str]
+# The digest of what a step reads out of a context, by the context's name.
+Read = Callable[[CopyStep | RunStep, str], str]
 
 
 def step_keys(graph: BuildGraph, read: Read, *, timestamp: int | None = None) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def _parts(step: Step, keys: list[str], read: Read) -> tuple[object, ...]:
         case SourceStep():
             return ("source", step.digest or step.image)
         case RunStep():
-            return ("run", step.argv, sorted(step.env), step.cwd, step.user, step.network)
+            return ("run", step.argv, sorted(step.env), step.cwd, step.user, step.network, *_beside(step, keys, read))
         case CopyStep():
             return (
                 "copy",
@@ -74,6 +74,31 @@ def _read(step: CopyStep, origin: int | str, keys: list[str], read: Read) -> tup
     if isinstance(origin, int):
         return ("step", keys[origin], step.paths(origin))
     return ("context", read(step, origin), step.paths(origin))
+
+
+def _beside(step: RunStep, keys: list[str], read: Read) -> list[object]:
+    """What else decides what a RUN does; nothing for most, whose keys are older than all this.
+
+    A secret counts by its name, a cache by its place alone: what is in it must not matter. Source: BuildKit, ops/exec.go.
+    """
+    found: list[object] = []
+    if step.security != "sandbox":
+        found.append(("security", step.security))
+    if step.scripts:
+        found.append(("scripts", [(script.name, script.content) for script in step.scripts]))
+    if step.devices:
+        found.append(("devices", [repr(device) for device in step.devices]))
+    for mount in step.mounts:
+        parts: list[object] = [mount.type, mount.target, mount.is_read_only]
+        if mount.type == "bind":
+            assert mount.origin is not None
+            is_step = isinstance(mount.origin, int)
+            content = keys[mount.origin] if isinstance(mount.origin, int) else read(step, mount.origin)
+            parts += [is_step, content, mount.source]
+        elif mount.type != "cache":
+            parts += [mount.id, mount.mode, mount.uid, mount.gid, mount.size, mount.env, mount.is_required]
+        found.append(("mount", *parts))
+    return found
 
 
 def _hash(*parts: object) -> str:

@@ -30,14 +30,19 @@ def make(job: Job, workspace: Workspace, progress: Progress) -> Mapping[int, Res
     serial = OneAtATime(progress)
     if not any(isinstance(step, RunStep) for step in job.graph.steps):
         return _execute(_executor(job, workspace, serial, None), job, serial)
-    # What only Linux has; a build without RUN does without.
-    from pybuild.builder.running import Runner
-
-    with contextlib.closing(Runner(workspace)) as runner:
+    with contextlib.closing(_runner(job, workspace)) as runner:
         executor = _executor(job, workspace, serial, runner)
         if executor.reads_trees and not privilege.has(privilege.CAP_SYS_ADMIN):
             return _make_inside(job, workspace, progress)
         return _execute(executor, job, serial)
+
+
+def _runner(job: Job, workspace: Workspace) -> Runner:
+    # What only Linux has; a build without RUN does without.
+    from pybuild.builder.attachments import Attachments
+    from pybuild.builder.running import Runner
+
+    return Runner(workspace, Attachments(workspace, job.contexts, job.keys, job.run), job.run)
 
 
 def _executor(job: Job, workspace: Workspace, progress: Progress, runner: Runner | None) -> Executor:
@@ -61,12 +66,11 @@ class _Told:
 
 
 def _make_inside(job: Job, workspace: Workspace, progress: Progress) -> Mapping[int, Result]:
-    from pybuild.builder.running import Runner
     from pybuild.builder.sandbox.inside import inside
 
     def work(tell: Callable[[object], None]) -> Mapping[int, Result]:
         serial = OneAtATime(_Told(tell))
-        with Workspace.open(workspace.store.root) as own, contextlib.closing(Runner(own)) as runner:
+        with Workspace.open(workspace.store.root) as own, contextlib.closing(_runner(job, own)) as runner:
             return _execute(_executor(job, own, serial, runner), job, serial)
 
     def show(event: object) -> None:

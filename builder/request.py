@@ -17,6 +17,39 @@ class Output:
 
 
 @frozen
+class SecretSource:
+    """Where a secret comes from: a file, or a variable of our environment. Its content is never a part of a request."""
+
+    id: str
+    file: str | None = None
+    variable: str | None = None
+
+
+@frozen
+class Limit:
+    """A --ulimit: a name such as `nofile`, and its soft and hard values; -1 is no limit."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@frozen
+class RunOptions:
+    """What RUNs get beside their step: nothing of it is in an image, in a key, or in a record.
+
+    `allow` has entitlements. `agents` are ids of --ssh, each with a socket or keys. `hosts` are names with addresses.
+    """
+
+    allow: tuple[str, ...] = ()
+    secrets: tuple[SecretSource, ...] = ()
+    agents: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    hosts: Pairs = ()
+    shm_size: int | None = None
+    limits: tuple[Limit, ...] = ()
+
+
+@frozen
 class BuildRequest:
     """All that a build depends on beside files.
 
@@ -41,6 +74,7 @@ class BuildRequest:
     insecure: bool = False
     timestamp: int | None = None
     jobs: int = 4
+    run: RunOptions = RunOptions()
 
 
 @frozen

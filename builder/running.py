@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from pybuild.builder import privilege
 from pybuild.builder.accounts import resolve_user
+from pybuild.builder.attachments import Attachments
 from pybuild.builder.errors import StepFailed
 from pybuild.builder.graph import RunStep
+from pybuild.builder.request import RunOptions
 from pybuild.builder.sandbox import mapping
 from pybuild.builder.sandbox.folders import clear, furnish
 from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command
+from pybuild.builder.sandbox.spec import Command, traces
 from pybuild.builder.snapshots import Snapshots
 from pybuild.builder.workspace import Workspace, adopt_tree
 
@@ -25,8 +28,10 @@ Output = Callable[[int, bytes], None]
 class Runner:
     """Runs the RUN steps of one build. The spawn server starts with the first build that needs it, before any thread."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, attachments: Attachments, options: RunOptions) -> None:
         self._workspace = workspace
+        self._options = options
+        self._attachments = attachments
         self._server: SpawnServer | None = None
 
     def start(self) -> None:
@@ -43,9 +48,13 @@ class Runner:
         """End the spawn server."""
         if self._server is not None:
             self._server.close()
+        self._attachments.close()
 
-    def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output) -> None:
-        """Run the step; what it changed is then the directory `place`. Raises StepFailed and SandboxError."""
+    def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output, check: Callable[[], None]) -> None:
+        """Run the step; what it changed is then the directory `place`. Raises StepFailed and SandboxError.
+
+        `check` is called while something is waited for, and may raise.
+        """
         assert self._server is not None
         trees = snapshots.trees(step.parent)
         account = resolve_user(step.user, *snapshots.accounts(step.parent))
@@ -56,10 +65,20 @@ class Runner:
             del tail[:-_KEPT_OUTPUT]
             output(stream, content)
 
-        with self._workspace.scratch() as scratch:
+        with self._workspace.scratch() as scratch, contextlib.ExitStack() as held:
             lookup = snapshots.readable(step.parent).lookup
-            furniture = furnish(scratch, trees, lookup, hostname=_HOSTNAME, network=step.network)
-            env = {"HOME": account.home} | dict(step.proxies) | dict(step.env)
+            furniture = furnish(
+                scratch,
+                trees,
+                lookup,
+                hostname=_HOSTNAME,
+                network=step.network,
+                hosts=self._options.hosts,
+                shm_size=self._options.shm_size,
+            )
+            attached = held.enter_context(self._attachments.of(step, snapshots, scratch, check=check))
+            missing = (*(path for path, _ in furniture.missing), *traces(lookup, (item.target for item in attached.attachments)))
+            env = {"HOME": account.home} | dict(step.proxies) | dict(step.env) | dict(attached.variables)
             command = Command(
                 argv=step.argv,
                 env=tuple(env.items()),
@@ -70,11 +89,14 @@ class Runner:
                 hostname=_HOSTNAME,
                 mounts=furniture.mounts,
                 missing=furniture.missing,
+                security=step.security,
+                attachments=attached.attachments,
+                limits=tuple((limit.name, limit.soft, limit.hard) for limit in self._options.limits),
             )
             code = self._server.run(command, output=listen)
             if code != 0:
                 raise _failed(step, code, bytes(tail).decode("utf-8", "replace"))
-            clear(furniture.rootfs.upper, furniture.missing)
+            clear(furniture.rootfs.upper, missing)
             adopt_tree(furniture.rootfs.upper, place)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pybuild.builder.events import Event, Progress
-from pybuild.builder.request import BuildRequest, BuildResult, Output
+from pybuild.builder.request import BuildRequest, BuildResult, Limit, Output, RunOptions, SecretSource
 from pybuild.builder.workspace import Workspace, default_root
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
@@ -57,15 +57,22 @@ def build(
     insecure: bool = False,
     timestamp: int | None = None,
     jobs: int = 4,
+    allow: Sequence[str] = (),
+    secrets: Sequence[SecretSource] = (),
+    ssh: Mapping[str, Sequence[str]] | None = None,
+    add_hosts: Sequence[tuple[str, str]] = (),
+    shm_size: int | None = None,
+    ulimits: Sequence[Limit] = (),
     progress: Progress | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> BuildResult:
     """Build an image from the Dockerfile of a folder; it is in the store afterwards, under `tags`.
 
     `compression` is gzip, zstd or none, with `:level`. `timestamp`, in seconds since 1970, takes the place of the clock in the
-    image. `progress` hears of everything that happens. A Dockerfile with RUN should be built before the process starts threads;
-    an ordinary user's is built by a child of this process, in a user namespace. Raises BuildError, DockerfileError,
-    RegistryError.
+    image. `allow` has entitlements (security.insecure, network.host), `ssh` agents by their ids: a socket or keys, none for
+    $SSH_AUTH_SOCK; `add_hosts` names with addresses; `shm_size` is bytes. `progress` hears of everything that happens. A
+    Dockerfile with RUN should be built before the process starts threads; an ordinary user's is built by a child of this
+    process, in a user namespace. Raises BuildError, DockerfileError, RegistryError.
     """
     from pybuild.builder.build import build as build_request
 
@@ -92,6 +99,15 @@ def build(
         insecure=insecure,
         timestamp=timestamp,
         jobs=jobs,
+        run=RunOptions(
+            # Who gives all builds the host's network allows it.
+            allow=(*allow, *(("network.host",) if network == "host" else ())),
+            secrets=tuple(secrets),
+            agents=tuple((name, tuple(sources)) for name, sources in (ssh or {}).items()),
+            hosts=tuple(add_hosts),
+            shm_size=shm_size,
+            limits=tuple(ulimits),
+        ),
     )
     with Workspace.open(_root(root)) as workspace:
         result = build_request(request, workspace=workspace, progress=progress or Silent())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from pybuild.builder.sandbox.spec import Lookup, Mount, Overlay, sandbox_mounts
+from pybuild.builder.sandbox.spec import SHM, Lookup, Mount, Overlay, sandbox_mounts
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +23,26 @@ class Furniture:
     missing: tuple[tuple[str, bool], ...]
 
 
-def furnish(folder: str, lower: tuple[str, ...], lookup: Lookup, *, hostname: str, network: str) -> Furniture:
-    """Make, in `folder`, what a sandbox over `lower` needs; `lookup` shows the file system that these make."""
+def furnish(
+    folder: str,
+    lower: tuple[str, ...],
+    lookup: Lookup,
+    *,
+    hostname: str,
+    network: str,
+    hosts: tuple[tuple[str, str], ...] = (),
+    shm_size: int | None = None,
+) -> Furniture:
+    """Make, in `folder`, what a sandbox over `lower` needs; `lookup` shows the file system that these make.
+
+    `hosts` are names with their addresses, `shm_size` is bytes.
+    """
     overlay = make_overlay(folder, lower)
-    provide_files(folder, hostname, network)
-    return Furniture(overlay, *sandbox_mounts(lookup, folder))
+    provide_files(folder, hostname, network, hosts)
+    mounts, missing = sandbox_mounts(lookup, folder)
+    if shm_size is not None:
+        mounts = tuple(replace(mount, data=f"mode=1777,size={shm_size}") if mount.target == SHM else mount for mount in mounts)
+    return Furniture(overlay, mounts, missing)
 
 
 def make_overlay(folder: str, lower: tuple[str, ...]) -> Overlay:
@@ -45,34 +63,48 @@ def make_overlay(folder: str, lower: tuple[str, ...]) -> Overlay:
     return Overlay(lower, f"{folder}/upper", f"{folder}/work", f"{folder}/root")
 
 
-def provide_files(folder: str, hostname: str, network: str) -> None:
+def provide_files(folder: str, hostname: str, network: str, names: tuple[tuple[str, str], ...] = ()) -> None:
     """Write resolv.conf, hosts and hostname into `folder`, to be mounted over the image's own."""
     resolv = b""
     if network != "none":
         with contextlib.suppress(OSError), open("/etc/resolv.conf", "rb") as file:
             resolv = file.read()
-    hosts = f"{_HOSTS}127.0.1.1\t{hostname}\n"
+    hosts = f"{_HOSTS}127.0.1.1\t{hostname}\n" + "".join(f"{address}\t{name}\n" for name, address in names)
     for name, content in (("resolv.conf", resolv), ("hosts", hosts.encode()), ("hostname", f"{hostname}\n".encode())):
         with open(f"{folder}/{name}", "wb") as file:
             file.write(content)
         os.chmod(f"{folder}/{name}", 0o644)
 
 
-def clear(upper: str, missing: tuple[tuple[str, bool], ...]) -> None:
-    """Take the mount points out of an overlay's upper directory that were made for the sandbox and hold nothing."""
-    for path, is_directory in reversed(missing):
-        place = f"{upper}/{path}"
-        try:
-            parent = os.stat(os.path.dirname(place), follow_symlinks=False)
-            if is_directory:
-                os.rmdir(place)
-            elif os.lstat(place).st_size == 0:
-                os.unlink(place)
+def clear(upper: str, missing: Iterable[str]) -> None:
+    """Take the mount points out of an overlay's upper directory that were made for the sandbox and hold nothing.
+
+    The command may have put links in their places: none is followed.
+    """
+    for path in reversed(tuple(missing)):
+        above, _, name = path.rpartition("/")
+        with contextlib.suppress(OSError), _opened(upper, above) as parent:
+            before = os.fstat(parent)
+            status = os.lstat(name, dir_fd=parent)
+            if stat.S_ISDIR(status.st_mode):
+                # Not when the command has put something there: then it is the layer's.
+                os.rmdir(name, dir_fd=parent)
+            elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
+                os.unlink(name, dir_fd=parent)
             else:
                 continue
-            os.utime(os.path.dirname(place), ns=(parent.st_atime_ns, parent.st_mtime_ns))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError:
-            # The command has put something there: then it is the layer's.
-            continue
+            os.utime(parent, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@contextlib.contextmanager
+def _opened(top: str, path: str) -> Iterator[int]:
+    """A descriptor of a directory below `top`, when there is no link on the way."""
+    descriptor = os.open(top, _DIRECTORY)
+    try:
+        for part in path.split("/") if path else ():
+            inner = os.open(part, _DIRECTORY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -7,7 +7,9 @@ no_new_privs, as there is none with docker: sudo, su and ping work in a RUN.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import signal
 from collections.abc import Iterable
 
@@ -32,6 +34,24 @@ CAPABILITIES = {
     "AUDIT_WRITE": 29,
     "SETFCAP": 31,
 }
+# Source: asm-generic/resource.h.
+LIMITS = {
+    "cpu": 0,
+    "fsize": 1,
+    "data": 2,
+    "stack": 3,
+    "core": 4,
+    "rss": 5,
+    "nproc": 6,
+    "nofile": 7,
+    "memlock": 8,
+    "locks": 10,
+    "sigpending": 11,
+    "msgqueue": 12,
+    "nice": 13,
+    "rtprio": 14,
+    "rttime": 15,
+}
 _KEPT = sum(1 << number for number in CAPABILITIES.values())
 _LAST_CAPABILITY = 63
 
@@ -40,6 +60,16 @@ def seccomp_filter() -> bytes:
     """The filter for this machine. Raises OSError when there is none. To be read before the root is the image's."""
     with open(f"{os.path.dirname(__file__)}/{os.uname().machine}.bpf", "rb") as file:
         return file.read()
+
+
+def limit(limits: Iterable[tuple[str, int, int]]) -> None:
+    """Set limits of resources, still as root, who may raise them. Raises OSError."""
+    for name, soft, hard in limits:
+        try:
+            resource.setrlimit(LIMITS[name], (soft, hard))
+        except (OSError, ValueError) as error:
+            number = error.errno if isinstance(error, OSError) else errno.EPERM
+            raise OSError(number, f"cannot set the limit {name}={soft}:{hard}, which is more than there is here") from None
 
 
 def give_up(account: Account, security: str, *, seccomp: bytes, ignored: Iterable[signal.Signals]) -> None:

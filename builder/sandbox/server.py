@@ -29,6 +29,7 @@ _BLOCK = 1 << 16
 # By the stage that could not be done: what to say, and what to do.
 _FAILURES = {
     "sandbox": ("cannot make the sandbox", "'pybuild doctor' says what this place allows; the store may not lie on overlayfs"),
+    "mount": ("cannot mount", "it is about a --mount of this step"),
     "account": ("cannot take the user and his privileges", "it needs an id that is mapped here"),
     "workdir": ("cannot enter the working directory", "it has to be a directory; one that is missing is made"),
 }

@@ -14,26 +14,23 @@ import socket
 import stat
 import struct
 
-from pybuild.builder import privilege
 from pybuild.builder.sandbox import kernel
-from pybuild.builder.sandbox.spec import DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Mount, Overlay
+from pybuild.builder.sandbox.overlays import mount_overlay
+from pybuild.builder.sandbox.spec import DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Mount
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
-_PAGE = 4000
 _SIOCSIFFLAGS = 0x8914
-# "off" would still follow what it finds, which does not go with `userxattr`.
-_OVERLAY_OPTIONS = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))
 
 
-def enter(command: Command) -> None:
-    """Make the sandbox and go into it. Raises OSError, saying what could not be done."""
+def furnish(command: Command) -> None:
+    """Make the sandbox. Raises OSError, saying what could not be done."""
     os.umask(0o022)
     kernel.unshare(_NAMESPACES | (kernel.CLONE_NEWNET if command.network == "none" else 0))
     # A kernel without cgroups has nothing to hide.
     with contextlib.suppress(OSError):
         kernel.unshare(kernel.CLONE_NEWCGROUP)
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    _mount_root(command.rootfs)
+    mount_overlay(command.rootfs)
     root = command.rootfs.mountpoint
     _make_mount_points(command, root)
     for mount in command.mounts:
@@ -46,7 +43,11 @@ def enter(command: Command) -> None:
             _fill_dev(target)
     if command.security != "insecure":
         _protect(root)
-    os.chdir(root)
+
+
+def enter(command: Command) -> None:
+    """Make the sandbox's root this process's root."""
+    os.chdir(command.rootfs.mountpoint)
     # Both at one place: the old root lies on top of the new one, and is detached from there.
     kernel.pivot_root(".", ".")
     kernel.unmount(".")
@@ -70,36 +71,6 @@ def _mount_new(mount: Mount, target: str) -> None:
             kernel.mount(mount.source, target, mount.kind, mount.flags, mount.data.replace(",gid=5", ""))
         else:
             raise
-
-
-def _mount_root(overlay: Overlay) -> None:
-    flags = () if not privilege.is_in_user_namespace() else (("userxattr", None),)
-    layers = (*(("lowerdir+", path) for path in overlay.lower), ("upperdir", overlay.upper), ("workdir", overlay.work))
-    try:
-        kernel.mount_overlay((*layers, *_OVERLAY_OPTIONS, *flags), overlay.mountpoint)
-    except OSError:
-        _mount_root_old(overlay, "".join(f",{name}" for name, _ in flags))
-
-
-def _mount_root_old(overlay: Overlay, flags: str) -> None:
-    """By mount(2), whose options fit one page: names are made short by starting from the folder that they share."""
-    folder = os.path.commonpath((*overlay.lower, overlay.upper, overlay.work))
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        lower = ":".join(_escaped(os.path.relpath(path, folder)) for path in overlay.lower)
-        options = f"lowerdir={lower},upperdir={_escaped(os.path.relpath(overlay.upper, folder))},"
-        options += f"workdir={_escaped(os.path.relpath(overlay.work, folder))},"
-        options += ",".join(f"{key}={value}" for key, value in _OVERLAY_OPTIONS) + flags
-        if len(options) > _PAGE:
-            raise OSError(7, f"an image of {len(overlay.lower)} layers needs Linux 6.8 or newer")
-        kernel.mount("overlay", overlay.mountpoint, "overlay", 0, options)
-    finally:
-        os.chdir(before)
-
-
-def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def _make_mount_points(command: Command, root: str) -> None:

@@ -21,7 +21,7 @@ import socket
 import sys
 from dataclasses import dataclass
 
-from pybuild.builder.sandbox import kernel, privileges, setup
+from pybuild.builder.sandbox import attaching, kernel, privileges, setup
 from pybuild.builder.sandbox.spec import Command
 
 LARGEST_MESSAGE = 8 << 20
@@ -166,10 +166,15 @@ def _become(command: Command, status: int, streams: list[int], *, server: int, s
         os.set_inheritable(status, False)
         # A module imported from here on would be the image's.
         sys.meta_path.clear()
+        setup.furnish(command)
+        stage = b"mount"
+        attaching.attach(command.rootfs.mountpoint, command.attachments)
+        stage = b"sandbox"
         setup.enter(command)
         stage = b"workdir"
         setup.go_to(command.cwd)
         stage = b"account"
+        privileges.limit(command.limits)
         privileges.give_up(command.account, command.security, seccomp=seccomp, ignored=_IGNORED)
         code = setup.execute(command)
     except BaseException as error:

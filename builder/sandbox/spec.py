@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from pybuild.builder.accounts import Account
+from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import follow
 from pybuild.builder.sandbox import kernel
@@ -18,7 +19,10 @@ NO = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """An overlay mount: `lower` topmost first; `upper` and `work` empty directories on one file system."""
+    """An overlay mount: `lower` topmost first; `upper` and `work` empty directories on one file system.
+
+    Without `upper` it is read-only, and has two lower directories at least.
+    """
 
     lower: tuple[str, ...]
     upper: str
@@ -38,6 +42,46 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Folder:
+    """A directory of the host's, to be mounted out of sight at the empty directory `mountpoint`."""
+
+    path: str
+    mountpoint: str
+    is_read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A file in memory, never on a disk, in a file system of its own that is mounted at the empty directory `mountpoint`."""
+
+    content: bytes = field(repr=False)
+    mountpoint: str
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """An empty tmpfs; no limit to its size but the kernel's when there is none."""
+
+    size: int | None = None
+    is_read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A --mount: `source` inside of `origin`, put at `target`, a path in the sandbox.
+
+    Both are resolved when all that comes before is mounted, and links lead out of neither. A target that is missing is made.
+    """
+
+    target: str
+    origin: Overlay | Folder | Secret | Memory
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """A command in a sandbox. `missing` are the mount points that the root lacks: a path, and whether it is a directory.
 
@@ -45,7 +89,8 @@ class Command:
     """
 
     argv: tuple[str, ...]
-    env: tuple[tuple[str, str], ...]
+    # Some of it may be secret.
+    env: tuple[tuple[str, str], ...] = field(repr=False)
     cwd: str
     account: Account
     rootfs: Overlay
@@ -54,13 +99,17 @@ class Command:
     mounts: tuple[Mount, ...] = ()
     missing: tuple[tuple[str, bool], ...] = ()
     security: str = "sandbox"
+    attachments: tuple[Attachment, ...] = ()
+    # Names of LIMITS, soft and hard values; -1 is no limit.
+    limits: tuple[tuple[str, int, int], ...] = ()
 
 
+SHM = "dev/shm"
 MOUNTS = (
     Mount("proc", "proc", "proc", NO),
     Mount("tmpfs", "tmpfs", "dev", kernel.MS_NOSUID, "mode=755,size=65536k"),
     Mount("devpts", "devpts", "dev/pts", kernel.MS_NOSUID | kernel.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"),
-    Mount("tmpfs", "shm", "dev/shm", NO, "mode=1777,size=65536k"),
+    Mount("tmpfs", "shm", SHM, NO, "mode=1777,size=65536k"),
     Mount("mqueue", "mqueue", "dev/mqueue", NO),
     Mount("sysfs", "sysfs", "sys", NO | kernel.MS_RDONLY),
 )
@@ -97,7 +146,8 @@ LINKS = {
 def sandbox_mounts(lookup: Lookup, files: str) -> tuple[tuple[Mount, ...], tuple[tuple[str, bool], ...]]:
     """The mounts of a sandbox over the file system that `lookup` shows, and the mount points that are missing in it.
 
-    `files` is a folder with the files of FILES, under their last names. Links on the way to a mount point are followed.
+    `files` is a folder with the files of FILES, under their last names. Links on the way to one of these are followed. Raises
+    SandboxError when /proc, /sys or /dev is no directory.
     """
     mounts: list[Mount] = []
     missing: dict[str, bool] = {}
@@ -115,6 +165,9 @@ def sandbox_mounts(lookup: Lookup, files: str) -> tuple[tuple[Mount, ...], tuple
         if mount.target in INNER:
             mounts.append(mount)
         else:
+            entry = lookup(mount.target)
+            if entry is not None and entry.kind is not Kind.DIRECTORY:
+                raise SandboxError(f"the image's /{mount.target} is no directory", hint="a RUN has file systems of its own there")
             mounts.append(Mount(mount.kind, mount.source, settle(mount.target, True), mount.flags, mount.data))
     for path in FILES:
         place = settle(path, False)
@@ -122,3 +175,17 @@ def sandbox_mounts(lookup: Lookup, files: str) -> tuple[tuple[Mount, ...], tuple
         if entry is None or entry.kind is Kind.FILE:
             mounts.append(Mount("bind", f"{files}/{path.rpartition('/')[2]}", place, kernel.MS_BIND))
     return tuple(mounts), tuple(missing.items())
+
+
+def traces(lookup: Lookup, targets: Iterable[str]) -> tuple[str, ...]:
+    """What mounting at `targets`, in this order, makes in the file system that `lookup` shows: paths that it lacks."""
+    covered = {mount.target for mount in MOUNTS}
+    found: dict[str, None] = {}
+    for target in targets:
+        place = follow(lookup, target)
+        parts = place.split("/")
+        paths = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        if covered.isdisjoint(paths):
+            found.update((path, None) for path in paths if lookup(path) is None)
+            covered.add(place)
+    return tuple(found)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from pybuild.builder.request import Output
+from pybuild.cli import provisions
 from pybuild.progress import MODES, open_progress
 from pybuild.registry.values import frozen
 
@@ -131,6 +132,40 @@ BUILD = (
     Option(("--no-cache",), "no_cache", None, "Do every step anew."),
     Option(("--pull",), "pull", None, "Ask the registry for base images, even if they are here."),
     Option(("--network",), "network", last, "The network of RUN.", default="default", choices=("default", "host", "none")),
+    Option(
+        ("--allow",),
+        "allow",
+        provisions.entitlements,
+        "Let RUN have security.insecure or network.host.",
+        "ENTITLEMENT",
+        is_multiple=True,
+    ),
+    Option(
+        ("--secret",),
+        "secrets",
+        provisions.secrets,
+        "A secret for RUN --mount=type=secret: a file, or a variable with env=.",
+        "id=ID,src=FILE",
+        is_multiple=True,
+    ),
+    Option(
+        ("--ssh",),
+        "ssh",
+        provisions.agents,
+        "An agent for RUN --mount=type=ssh: default, or ID=SOCKET, or ID=KEY.",
+        "ID",
+        is_multiple=True,
+    ),
+    Option(("--add-host",), "add_hosts", provisions.hosts, "A name for RUN's /etc/hosts.", "NAME:ADDRESS", is_multiple=True),
+    Option(("--shm-size",), "shm_size", provisions.size, "The size of RUN's /dev/shm; else 64m.", "SIZE"),
+    Option(
+        ("--ulimit",),
+        "ulimits",
+        provisions.limits,
+        "A limit for RUN, such as nofile=1024:2048.",
+        "NAME=SOFT:HARD",
+        is_multiple=True,
+    ),
     Option(("--compression",), "compression", last, "How layers are compressed.", "gzip|zstd|none[:LEVEL]", default="gzip"),
     Option(
         ("-o", "--output"),

@@ -1,6 +1,17 @@
 """The format of cache keys is a promise to every store there is: a change has to be meant."""
 
-from pybuild.builder.graph import BuildGraph, CopySource, CopyStep, File, MetaStep, PlannedStage, RunStep, SourceStep, WorkdirStep
+from pybuild.builder.graph import (
+    BuildGraph,
+    CopySource,
+    CopyStep,
+    File,
+    MetaStep,
+    Mount,
+    PlannedStage,
+    RunStep,
+    SourceStep,
+    WorkdirStep,
+)
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.grammar import Span
 from pybuild.registry import ImageConfig, Platform
@@ -92,3 +103,52 @@ def test_a_linked_copy_has_the_same_key_on_any_parent():
     )
     named = replace(linked, owner="app")
     assert keys(SOURCE, replace(WORKDIR, parent=0), named)[2] != keys(SOURCE, other, named)[2]
+
+
+BIND = Mount("bind", "/m", "", "/a", is_read_only=True)
+CACHE = Mount("cache", "/c", id="c", sharing="shared")
+SECRET = Mount("secret", "/run/secrets/s", id="s", is_read_only=True)
+
+
+def mounted(*mounts, content="content", **values):
+    return keys(SOURCE, COPY, META, replace(RUN, mounts=mounts, **values), content=content)[3]
+
+
+def test_keys_of_runs_with_more_are_golden():
+    found = [mounted(mount)[:16] for mount in (BIND, replace(BIND, origin=0), CACHE, SECRET, Mount("tmpfs", "/t", size=1))]
+    found += [mounted(security="insecure")[:16], mounted(scripts=(File("EOF", "#!/bin/sh\n"),))[:16]]
+    assert found == MORE
+
+
+MORE = [
+    "f676bbde28ab537c",
+    "b6e57539aae214ac",
+    "0270a2b2f2bb9479",
+    "b78c48a8fc5c3faf",
+    "f3c0b4dc3cb5f107",
+    "32cc9a266e33162d",
+    "962df6925bb6f0c8",
+]
+
+
+def test_what_a_bind_reads_counts():
+    parents = keys(SOURCE, COPY, content="x")[1], keys(SOURCE, COPY, content="y")[1]
+    assert parents[0] != parents[1]
+    plain = step_keys(graph(SOURCE, replace(RUN, parent=0, mounts=(BIND,))), lambda *_: "x")[1]
+    other = step_keys(graph(SOURCE, replace(RUN, parent=0, mounts=(BIND,))), lambda *_: "y")[1]
+    assert plain != other
+    copied = graph(SOURCE, replace(COPY, parent=0), replace(RUN, parent=0, mounts=(replace(BIND, origin=1),)))
+    stages = step_keys(copied, lambda *_: "x")[2], step_keys(copied, lambda *_: "y")[2]
+    assert stages[0] != stages[1]
+
+
+def test_what_is_in_a_cache_and_what_it_is_called_does_not_count():
+    others = (replace(CACHE, id="other"), replace(CACHE, sharing="locked"), replace(CACHE, origin=0, source="/x"))
+    assert {mounted(mount) for mount in others} == {mounted(CACHE)}
+    assert mounted(CACHE, content="x") != mounted(CACHE, content="y"), "the step below counts"
+    assert mounted(replace(CACHE, target="/d")) != mounted(CACHE)
+
+
+def test_a_secret_counts_by_its_name_and_place():
+    changes = ({"id": "t"}, {"target": "/t"}, {"mode": 0o444}, {"uid": 1}, {"env": "V"}, {"is_required": True})
+    assert len({mounted(SECRET), *(mounted(replace(SECRET, **change)) for change in changes)}) == len(changes) + 1

@@ -11,7 +11,7 @@ from pybuild.builder.accounts import Account
 from pybuild.builder.layers.index import MergedView, TreeView
 from pybuild.builder.sandbox.folders import clear, make_overlay, provide_files
 from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command, sandbox_mounts
+from pybuild.builder.sandbox.spec import Command, sandbox_mounts, traces
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,9 @@ def sandbox(tmp_path, lower, server):
         trees = tuple(str(path) for path in (lowers or (lower,)))
         overlay = make_overlay(str(folder), trees)
         provide_files(str(folder), "box", values.get("network", "default"))
-        mounts, missing = sandbox_mounts(MergedView([TreeView(tree) for tree in trees]).lookup, str(folder))
+        lookup = MergedView([TreeView(tree) for tree in trees]).lookup
+        mounts, missing = sandbox_mounts(lookup, str(folder))
+        made = traces(lookup, (item.target for item in values.get("attachments", ())))
         seen = bytearray()
         command = Command(
             argv=argv or ("/bin/sh", "-c", script),
@@ -82,7 +84,8 @@ def sandbox(tmp_path, lower, server):
             **values,
         )
         code = server.run(command, output=output or (lambda stream, content: seen.extend(content)))
-        clear(overlay.upper, missing)
+        clear(overlay.upper, (*(path for path, _ in missing), *made))
         return code, seen.decode(), Path(overlay.upper)
 
+    run.lower = lower
     return run
