@@ -33,7 +33,7 @@ USAGE = {
     "WORKDIR": "WORKDIR PATH",
 }
 
-Common = tuple[str, str, Span, tuple[Flag, ...], tuple[str, ...], bool, tuple[Heredoc, ...], int, int]
+Common = tuple[str, str, Span, tuple[Flag, ...], str, tuple[str, ...], bool, tuple[Heredoc, ...], int, int]
 
 
 def usage(keyword: str) -> str | None:
@@ -52,8 +52,8 @@ def common(lexer: LineLexer) -> Common:
     """What all instructions have. Raises DockerfileError for a wrong flag."""
     line, head = lexer.line, lexer.head
     span = line.span(head.start, head.end)
-    places = line.heredocs, line.first_line, line.last_line
-    return lexer.keyword, lexer.original, span, read_flags(lexer), tuple(lexer.args), lexer.json is not None, *places
+    split = lexer.text[head.rest : head.end], tuple(lexer.args), lexer.json is not None
+    return lexer.keyword, lexer.original, span, read_flags(lexer), *split, line.heredocs, line.first_line, line.last_line
 
 
 class _Builder:
@@ -122,7 +122,7 @@ def _copy(builder: _Builder, common: Common, tokens: list[Token]) -> Instruction
     *sources, destination = words
     if _named(destination):
         raise builder.wrong(f"{common[0]} with a here-document for its destination", destination.span, "name a path")
-    bodies = {heredoc.name: heredoc for heredoc in common[6]}
+    bodies = {heredoc.name: heredoc for heredoc in common[7]}
     plain: list[Word] = []
     heredocs: list[Heredoc] = []
     for word in sources:
@@ -147,10 +147,10 @@ def _named(word: Word) -> HeredocName | None:
 
 
 def _run(builder: _Builder, common: Common, tokens: list[Token]) -> Instruction:
-    for heredoc in common[6]:
+    for heredoc in common[7]:
         if "\0" in heredoc.raw:
             raise builder.wrong("a here-document of RUN with a NUL character", heredoc.span, "remove it: no command can have one")
-    return ast.Run(*common, builder.command(tokens), common[6])
+    return ast.Run(*common, builder.command(tokens), common[7])
 
 
 def _command(builder: _Builder, common: Common, tokens: list[Token]) -> Instruction:

@@ -20,10 +20,18 @@ def nanoseconds(text: str) -> int:
         if match is None or not (match[1] or match[3]) or len(match[1].lstrip("0")) > 19:
             raise ValueError(f"not a duration: {text!r}")
         unit = _UNITS[match[4]]
-        # The fraction as Go has it: in floating point, and cut off. Beyond eighteen digits there is nothing left to cut.
-        fraction = (match[3] or "")[:18]
-        total += int(match[1] or "0") * unit + (int(int(fraction) * (unit / 10.0 ** len(fraction))) if fraction else 0)
+        total += int(match[1] or "0") * unit + _part(match[3] or "", unit)
         position = match.end()
     if total > _LONGEST + (text[0] == "-"):
         raise ValueError(f"not a duration: {text!r}")
     return -total if text[0] == "-" else total
+
+
+def _part(digits: str, unit: int) -> int:
+    """A fraction of a unit as Go has it: in floating point, cut off, of as many digits as an int64 takes."""
+    value, scale = 0, 1.0
+    for digit in digits:
+        if value > _LONGEST // 10 or value * 10 + int(digit) > _LONGEST + 1:
+            break
+        value, scale = value * 10 + int(digit), scale * 10
+    return int(value * (unit / scale))

@@ -67,7 +67,8 @@ class Pair:
 class Instruction:
     """What all instructions have: `keyword` in upper case, `original` as written with continuations joined.
 
-    `args` are the raw words as the language splits them, in order; those of the JSON form are its texts. `bodies` are the
+    `args` are the raw words as the language splits them, in order; those of the JSON form are its texts. `rest` is what they
+    are split from, all that stands behind the flags. `bodies` are the
     here-documents behind the line, whatever is made of them. `first_line` and `last_line` are those of the file, bodies
     included.
     """
@@ -76,6 +77,7 @@ class Instruction:
     original: str
     span: Span
     flags: tuple[Flag, ...]
+    rest: str
     args: tuple[str, ...]
     is_json: bool
     bodies: tuple[Heredoc, ...]
@@ -201,6 +203,10 @@ class Notice:
     message: str
     hint: str
     span: Span
+
+    def on(self, source: Source) -> str:
+        """It, in one line, with its place."""
+        return f"{source.name}:{self.span.line}: {self.message}; {self.hint}"
 
 
 @dataclass(frozen=True, slots=True)

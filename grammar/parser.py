@@ -103,6 +103,9 @@ def _built(lexer: LineLexer, tokens: list[Token]) -> Instruction:
 
 def _unknown(lexer: LineLexer) -> DockerfileError:
     head = lexer.head
+    if not head.keyword:
+        hint = "remove it: the line that it continues has nothing in it"
+        return lexer.wrong("an escape character and no instruction", 0, len(lexer.text), hint)
     close = nearest(lexer.keyword, FORMS)
     hint = f"did you mean {close}?" if close else "a line starts with an instruction, such as RUN or COPY"
     return lexer.wrong(f"unknown instruction: {head.keyword}", head.start, head.start + len(head.keyword), hint)
@@ -124,7 +127,7 @@ def _onbuild(lexer: LineLexer, notices: list[Notice]) -> ast.OnBuild:
     if head.end == head.rest:
         raise lexer.wrong("ONBUILD without an instruction", head.start, head.end, "write ONBUILD RUN ...")
     trigger = LineLexer(lexer.source, lexer.line, lexer.escape, head.rest, head.end)
-    if (keyword := trigger.keyword.strip(SPACES)) in _NOT_BEHIND_ONBUILD:
+    if (keyword := trigger.keyword.strip(SPACES).upper()) in _NOT_BEHIND_ONBUILD:
         hint = "put it into the Dockerfile that uses this image"
         raise lexer.wrong(f"ONBUILD {keyword} is not allowed", head.rest, head.end, hint)
     bodies = "".join(f"\n{heredoc.raw}{heredoc.name}" for heredoc in lexer.line.heredocs)

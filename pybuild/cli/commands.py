@@ -17,6 +17,7 @@ COMMANDS = {
     "login": "Log in to a registry",
     "logout": "Log out of a registry",
     "prune": "Remove what no tag needs",
+    "parse": "Show what a Dockerfile says",
     "pull": "Fetch an image from a registry",
     "push": "Put an image into a registry",
     "rmi": "Remove images",
