@@ -6,20 +6,38 @@ from collections.abc import Callable
 
 from pybuild.builder.events import Progress, StepFinished, StepStarted
 from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep
+from pybuild.registry.values import frozen
 
 
-def announcer(graph: BuildGraph, progress: Progress) -> Callable[[int], None]:
-    """What tells that work on a step begins: with its place among the steps of its stage that change files."""
+@frozen
+class Place:
+    """Where a step is: `number` of `total` among those of its stage that are more than a line of the config."""
+
+    stage: str
+    number: int
+    total: int
+
+
+def places(graph: BuildGraph) -> dict[int, Place]:
+    """The places of all steps that have one. The stage of a build that has but one is ""."""
     stages: dict[str, list[int]] = {}
     for number, step in enumerate(graph.steps):
         if not isinstance(step, MetaStep):
             stages.setdefault(graph.stage_of(number), []).append(number)
+    found: dict[int, Place] = {}
+    for stage, numbers in stages.items():
+        name = "" if len(graph.stages) == 1 else f"stage-{stage}" if stage.isdigit() else stage
+        found |= {number: Place(name, place, len(numbers)) for place, number in enumerate(numbers, 1)}
+    return found
+
+
+def announcer(graph: BuildGraph, progress: Progress) -> Callable[[int], None]:
+    """What tells that work on a step begins."""
+    found = places(graph)
 
     def announce(number: int) -> None:
-        stage = graph.stage_of(number)
-        name = "" if len(graph.stages) == 1 else f"stage-{stage}" if stage.isdigit() else stage
-        place = stages[stage].index(number) + 1
-        progress.emit(StepStarted(number, place, len(stages[stage]), name, graph.steps[number].name))
+        place = found[number]
+        progress.emit(StepStarted(number, place.number, place.total, place.stage, graph.steps[number].name))
 
     return announce
 

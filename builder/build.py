@@ -13,9 +13,10 @@ from pybuild.builder.context import Context, check_folder, choice_of
 from pybuild.builder.entitlements import check_entitlements
 from pybuild.builder.errors import BuildError, Interrupted, LintFailed
 from pybuild.builder.events import Finished, Notice, Progress
-from pybuild.builder.graph import CopyStep, MetaStep, RunStep, SourceStep, Step
+from pybuild.builder.graph import CopyStep, RunStep, SourceStep
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.builder.planning import Plan, make_plan, read_dockerfile
+from pybuild.builder.recording import Recorder, recorded
 from pybuild.builder.request import BuildRequest, BuildResult, Output
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Image, Manifest, Platform
@@ -71,34 +72,36 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
     if plan.remarks.broken:
         hint = "mend it ('pybuild lint --fix' does what it can), or take error=true out of its check"
         raise LintFailed(f"{source.name} breaks rules that it wants to be kept: {', '.join(plan.remarks.broken)}", hint=hint)
-    results, keys = _solve(plan, contexts, request, workspace, progress)
-    image = _publish(plan, results, keys, request, workspace)
-    workspace.remember_uses({keys[number] for number, step in enumerate(plan.graph.steps) if not _is_bare(step)}, time.time())
-    if request.outputs or request.push:
-        from pybuild.builder.export import export
+    with recorded(plan, request, workspace, progress) as recorder:
+        results = _solve(plan, contexts, request, workspace, recorder)
+        image = _publish(plan, results, recorder.keys, request, workspace)
+        if request.outputs or request.push:
+            from pybuild.builder.export import export
 
-        export(image, request, workspace, progress)
-    digest = image.manifest.descriptor.digest
-    names = tuple(tag.familiar for tag in request.tags)
-    progress.emit(Finished(str(image.id), str(digest), names, time.monotonic() - started))
-    return BuildResult(image.id, digest, request.tags)
+            export(image, request, workspace, recorder)
+        digest = image.manifest.descriptor.digest
+        names = tuple(tag.familiar for tag in request.tags)
+        recorder.emit(Finished(str(image.id), str(digest), names, time.monotonic() - started))
+    return BuildResult(image.id, digest, request.tags, recorder.number)
 
 
 def _solve(
-    plan: Plan, contexts: Mapping[str, Context], request: BuildRequest, workspace: Workspace, progress: Progress
-) -> tuple[Mapping[int, Result], tuple[str, ...]]:
-    """The results of the target's steps, out of the records or freshly made, and all keys."""
+    plan: Plan, contexts: Mapping[str, Context], request: BuildRequest, workspace: Workspace, progress: Recorder
+) -> Mapping[int, Result]:
+    """The results of the target's steps, out of the records or freshly made; the recorder gets all keys."""
     graph = plan.graph
 
     def read(step: CopyStep | RunStep, origin: str) -> str:
         try:
-            return contexts[origin].digest(choice_of(step, origin), workspace.database)
+            digest = contexts[origin].digest(choice_of(step, origin), workspace.database)
         except BuildError as error:
             if error.span is None:
                 error.span, error.source = step.span, plan.source
             raise
+        progress.note_read(step, origin, digest)
+        return digest
 
-    keys = step_keys(graph, read, timestamp=request.timestamp)
+    keys = progress.keys = step_keys(graph, read, timestamp=request.timestamp)
     wanted = file_steps(graph, graph.target.last)
     cached: dict[int, Result] = {}
     if not request.no_cache:
@@ -108,8 +111,8 @@ def _solve(
     announce = announcer(graph, progress)
     if len(cached) == len(wanted):
         announce_cached(graph, (), announce, progress)
-        return cached, keys
-    return _make(plan, contexts, request, workspace, progress, keys, cached), keys
+        return cached
+    return _make(plan, contexts, request, workspace, progress, keys, cached)
 
 
 def _make(
@@ -165,10 +168,6 @@ def _publish(
     descriptor = replace(descriptor, platform=config.platform)
     store.tag(descriptor, *request.tags)
     return Image(descriptor, manifest, config)
-
-
-def _is_bare(step: Step) -> bool:
-    return isinstance(step, SourceStep | MetaStep)
 
 
 def _now(request: BuildRequest) -> str:

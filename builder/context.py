@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 
 from pybuild.builder.database import Database, FileStamp
@@ -190,6 +191,9 @@ class Context:
             shared = first.setdefault(identity, name) if identity else ""
             mark.update(listed(name, entry, contents.get(entry.path, b""), shared))
         digest = mark.hexdigest()
+        if not database.has_listing(digest):
+            told = (in_short(entry, contents.get(entry.path, b"")) for _, entry in found)
+            database.add_listing(digest, packed_listing(zip((name for name, _ in found), told, strict=True)))
         if fingerprint:
             database.add_memo("listing", fingerprint, digest.encode())
         return digest
@@ -243,6 +247,16 @@ def choice_of(step: CopyStep | RunStep, origin: int | str) -> Choice:
 
 def _literal(path: str) -> str:
     return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in path)
+
+
+def in_short(entry: Entry, content: bytes) -> str:
+    """What of one file counts, as the history keeps it: kind, mode, size, and a part of its digest or where it leads."""
+    return f"{entry.kind.name} {entry.mode:o} {entry.size} {entry.link or content[:8].hex()}"
+
+
+def packed_listing(files: Iterable[tuple[str, str]]) -> bytes:
+    """A list of files with what counts of each, as the history keeps it. `read_listing` reads it."""
+    return zlib.compress("".join(f"{name}\0{what}\0" for name, what in files).encode("utf-8", "surrogateescape"), 1)
 
 
 def listed(name: str, entry: Entry, content: bytes, shared: str) -> bytes:

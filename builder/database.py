@@ -16,7 +16,7 @@ from pathlib import Path
 from pybuild.registry import Descriptor, Digest
 from pybuild.registry.values import frozen
 
-_FORMAT = 2
+_FORMAT = 3
 _SCHEMA = """
 create table if not exists steps (key text primary key, diff_id text, tree text, created text not null) without rowid;
 create index if not exists steps_by_layer on steps (diff_id);
@@ -28,6 +28,13 @@ create table if not exists memos (kind text, key text, content blob not null, pr
 create table if not exists files (
     directory text, name text, size integer, mtime integer, ctime integer, inode integer, digest blob not null,
     primary key (directory, name)) without rowid;
+create table if not exists builds (
+    number integer primary key autoincrement, moment real not null, seconds real not null, dockerfile text not null,
+    target text not null, outline text not null, rest text not null, outcomes text not null);
+create index if not exists builds_by_file on builds (dockerfile, number);
+create table if not exists outlines (name text primary key, content blob not null) without rowid;
+create table if not exists makers (key text primary key, build integer not null) without rowid;
+create table if not exists listings (digest text primary key, content blob not null) without rowid;
 create table if not exists uses (name text primary key, moment real not null) without rowid;
 """
 
@@ -184,10 +191,13 @@ class Database:
         self._do("insert or ignore into moments values (?, ?)", key, now)
         return now
 
-    def add_uses(self, names: Iterable[str], moment: float) -> None:
-        """Remember that steps, by their keys, and trees, by their names, were of use just now (seconds since 1970)."""
-        with self.transaction() as connection:
-            connection.executemany("insert or replace into uses values (?, ?)", ((name, moment) for name in names))
+    def has_listing(self, digest: str) -> bool:
+        """Whether the files behind a digest of a context's content are known one by one."""
+        return self._one("select 1 from listings where digest = ?", digest) is not None
+
+    def add_listing(self, digest: str, content: bytes) -> None:
+        """Remember the files behind a digest, as `listings` packs them."""
+        self._do("insert or ignore into listings values (?, ?)", digest, content)
 
     # Memos
 

@@ -60,11 +60,18 @@ class Finished:
 
 
 @frozen
+class Recorded:
+    """The build, done or failed, is in the history under this number; `pybuild why` explains it."""
+
+    build: int
+
+
+@frozen
 class Tick:
     """Time has passed and work goes on: a screen may want to draw its clocks anew."""
 
 
-Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished | Tick
+Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished | Recorded | Tick
 
 
 class Progress(Protocol):

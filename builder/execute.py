@@ -270,6 +270,9 @@ class Executor:
             tree = self._workspace.new_tree(self._job.keys[number])
             self._snapshots.as_tree(number, tree)
             self._trees[number] = tree
+            if number not in self._wanted:
+                # Nobody packs it: the tree is what the next build reads.
+                self._workspace.replace_step(StepRecord(self._job.keys[number], None, tree, self._job.now))
 
     def _is_under_run(self, number: int, other: int) -> bool:
         step = self._job.graph.steps[other]

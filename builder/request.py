@@ -79,8 +79,9 @@ class BuildRequest:
 
 @frozen
 class BuildResult:
-    """A finished build: the image ID (its config's digest), its manifest's digest, its names."""
+    """A finished build: the image ID (its config's digest), its manifest's digest, its names, its number in the history."""
 
     image_id: Digest
     digest: Digest
     names: tuple[Reference, ...]
+    number: int | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -127,10 +127,9 @@ class Workspace:
                     remove(path)
                 self._abandoned.clear()
 
-    def remember_uses(self, keys: Iterable[str], now: float) -> None:
-        """Remember that steps, by their keys, and the trees that were read were of use: what was not for long is pruned first."""
-        self.database.add_uses({*keys, *self._used}, now)
-        self._used.clear()
+    def used_trees(self) -> frozenset[str]:
+        """The names of the trees that were read since it was opened."""
+        return frozenset(self._used)
 
     def is_due(self, name: str, seconds: float, now: float) -> bool:
         """Whether this was not done for so long; it is then taken as done."""

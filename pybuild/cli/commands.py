@@ -26,6 +26,7 @@ COMMANDS = {
     "store": "Check the store, and put it right",
     "system": "Show what the store takes",
     "tag": "Give an image another name",
+    "why": "Say why the steps of a build ran, or did not",
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from pybuild.builder.request import Output
 from pybuild.cli import provisions
+from pybuild.cli.hindsight import looking_back
 from pybuild.progress import MODES, open_progress
 from pybuild.registry.values import frozen
 
@@ -197,6 +198,7 @@ BUILD = (
         default="build",
     ),
     Option(("--iidfile",), "iidfile", last, "Write the image ID to a file.", "FILE"),
+    Option(("--explain",), "explain", None, "Say why each step ran, and whose result it took where it did not run."),
     Option(("-q", "--quiet"), "quiet", None, "Print the image ID alone."),
     Option(("--progress",), "progress", last, "How to show what happens.", default="auto", choices=MODES),
 )
@@ -212,6 +214,7 @@ def build_image(
     tls_verify: bool,
     check: bool,
     call: tuple[str, str],
+    explain: bool,
     **options: object,
 ) -> int:
     """Build, and print what the options ask for; the exit code. Raises what `pybuild.build` does."""
@@ -223,8 +226,8 @@ def build_image(
         return answer(method, form, context=context, **options)
     from pybuild.api import build
 
-    shown = open_progress("quiet" if quiet else progress, sys.stderr)
-    result = build(context, progress=shown, **options)  # type: ignore[arg-type]
+    with looking_back(open_progress("quiet" if quiet else progress, sys.stderr), explain=explain) as shown:
+        result = build(context, progress=shown, **options)  # type: ignore[arg-type]
     if iidfile is not None:
         with open(iidfile, "w", encoding="ascii") as file:
             file.write(result.image_id)
