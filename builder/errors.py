@@ -9,6 +9,7 @@ BuildError
 ├── LayerError            a layer that breaks the rules: links out of its root, damaged tar
 ├── StepFailed            a RUN ended with another code than 0; carries it
 ├── SandboxError          the sandbox could not be set up
+│   └── SandboxRefused    this place does not allow it; nothing has been run
 ├── ExportError           the result could not be written where it was asked for
 └── Interrupted           Ctrl-C
 """
@@ -81,6 +82,10 @@ class SandboxError(BuildError):
     """The sandbox could not be set up: no privilege, or a kernel that refuses."""
 
     exit_code = 125
+
+
+class SandboxRefused(SandboxError):
+    """This place does not allow what the sandbox is made of. Nothing has been run: it may be tried in another way."""
 
 
 class ExportError(BuildError):

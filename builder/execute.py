@@ -91,7 +91,7 @@ class Executor:
         with self._archives, self._resources, self._locks:
             if any(isinstance(self._job.graph.steps[number], RunStep) for number in self.making):
                 assert self._runner is not None
-                self._runner.start()
+                self._runner.start(lambda text: self._progress.emit(Notice(text)))
             self._work()
         return self._results
 

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from pybuild.builder.errors import ExportError
 from pybuild.builder.layers.entry import Entry, Kind
-from pybuild.builder.layers.index import walk
+from pybuild.builder.layers.index import whole
 from pybuild.builder.snapshots import Snapshots, fetched
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Image
@@ -19,7 +19,7 @@ def write_tar(image: Image, workspace: Workspace, out: BinaryIO) -> None:
     from pybuild.builder.layers.packing import write
 
     snapshots = Snapshots.of_image(image, workspace)
-    with fetched(_entries(snapshots), snapshots.blobs(0), workspace) as entries:
+    with fetched(tuple(whole(snapshots.view(0))), snapshots.blobs(0), workspace) as entries:
         write(entries, out)
 
 
@@ -32,7 +32,7 @@ def write_folder(image: Image, workspace: Workspace, folder: str) -> None:
     from pybuild.builder.layers.extraction import materialise
 
     snapshots = Snapshots.of_image(image, workspace)
-    with fetched(_entries(snapshots), snapshots.blobs(0), workspace) as entries:
+    with fetched(tuple(whole(snapshots.view(0))), snapshots.blobs(0), workspace) as entries:
         _check_room(entries, folder)
         kept = entries if os.geteuid() == 0 else tuple(_of_user(entries))
         materialise(kept, folder)
@@ -51,17 +51,3 @@ def _of_user(entries: tuple[Entry, ...]) -> Iterator[Entry]:
     for entry in entries:
         if entry.kind not in (Kind.CHARACTER, Kind.BLOCK):
             yield entry._replace(uid=os.geteuid(), gid=os.getegid())
-
-
-def _entries(snapshots: Snapshots) -> tuple[Entry, ...]:
-    """All files, those with several names as hard links behind the first."""
-    view = snapshots.view(0)
-    first: dict[object, str] = {}
-    found = []
-    for entry in walk(view, ""):
-        if entry.kind is Kind.FILE and (identity := view.identity(entry)) is not None:
-            name = first.setdefault(identity, entry.path)
-            if name != entry.path:
-                entry = entry._replace(kind=Kind.HARDLINK, link=name, content=None, size=0)
-        found.append(entry)
-    return tuple(found)

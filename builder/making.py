@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pybuild.builder import privilege
 from pybuild.builder.announcing import announce_cached, announcer
 from pybuild.builder.cached import Result
 from pybuild.builder.events import Event, Notice, OneAtATime, Progress
@@ -32,7 +31,7 @@ def make(job: Job, workspace: Workspace, progress: Progress) -> Mapping[int, Res
         return _execute(_executor(job, workspace, serial, None), job, serial)
     with contextlib.closing(_runner(job, workspace)) as runner:
         executor = _executor(job, workspace, serial, runner)
-        if executor.reads_trees and not privilege.has(privilege.CAP_SYS_ADMIN):
+        if executor.reads_trees and _is_child_needed(job):
             return _make_inside(job, workspace, progress)
         return _execute(executor, job, serial)
 
@@ -43,6 +42,12 @@ def _runner(job: Job, workspace: Workspace) -> Runner:
     from pybuild.builder.running import Runner
 
     return Runner(workspace, Attachments(workspace, job.contexts, job.keys, job.run), job.run)
+
+
+def _is_child_needed(job: Job) -> bool:
+    from pybuild.builder.sandbox.ground import is_user_namespace_needed
+
+    return is_user_namespace_needed(job.run.confinement.isolation)
 
 
 def _executor(job: Job, workspace: Workspace, progress: Progress, runner: Runner | None) -> Executor:

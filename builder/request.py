@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pybuild.builder.confinement import Confinement
 from pybuild.builder.graph import Pairs
 from pybuild.registry import Digest, Platform, Reference
 from pybuild.registry.values import frozen
@@ -47,6 +48,7 @@ class RunOptions:
     hosts: Pairs = ()
     shm_size: int | None = None
     limits: tuple[Limit, ...] = ()
+    confinement: Confinement = Confinement()
 
 
 @frozen

@@ -11,8 +11,10 @@ from pybuild.builder.attachments import Attachments
 from pybuild.builder.errors import StepFailed
 from pybuild.builder.graph import RunStep
 from pybuild.builder.request import RunOptions
+from pybuild.builder.roots import make_root
 from pybuild.builder.sandbox import mapping
-from pybuild.builder.sandbox.folders import clear, furnish
+from pybuild.builder.sandbox.folders import furnish
+from pybuild.builder.sandbox.ground import Ground, Standing, first_guess
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command, traces
 from pybuild.builder.snapshots import Snapshots
@@ -33,11 +35,19 @@ class Runner:
         self._options = options
         self._attachments = attachments
         self._server: SpawnServer | None = None
+        self._standing: Standing | None = None
 
-    def start(self) -> None:
-        """Start the spawn server. Call it while the process has one thread. Raises SandboxError."""
-        if self._server is None:
-            self._server = SpawnServer.start()
+    def start(self, notify: Callable[[str], None]) -> None:
+        """Start the spawn server; `notify` hears what the user should know of this place.
+
+        Call it while the process has one thread. Raises SandboxError.
+        """
+        if self._server is not None:
+            return
+        where = (self._options.confinement.isolation, f"{self._workspace.store.root}/tmp")
+        guess = first_guess(*where)
+        server = self._server = SpawnServer.start()
+        self._standing = Standing(guess, lambda: server.find_ground(*where), notify)
 
     def interrupt(self) -> None:
         """End all steps that are running."""
@@ -55,6 +65,12 @@ class Runner:
 
         `check` is called while something is waited for, and may raise.
         """
+        assert self._standing is not None
+        self._standing.on(lambda ground: self._run(ground, step, snapshots, place, output=output, check=check))
+
+    def _run(
+        self, ground: Ground, step: RunStep, snapshots: Snapshots, place: str, *, output: Output, check: Callable[[], None]
+    ) -> None:
         assert self._server is not None
         trees = snapshots.trees(step.parent)
         account = resolve_user(step.user, *snapshots.accounts(step.parent))
@@ -67,9 +83,10 @@ class Runner:
 
         with self._workspace.scratch() as scratch, contextlib.ExitStack() as held:
             lookup = snapshots.readable(step.parent).lookup
+            root = make_root(ground, trees, scratch)
             furniture = furnish(
                 scratch,
-                trees,
+                root.rootfs,
                 lookup,
                 hostname=_HOSTNAME,
                 network=step.network,
@@ -93,11 +110,11 @@ class Runner:
                 attachments=attached.attachments,
                 limits=tuple((limit.name, limit.soft, limit.hard) for limit in self._options.limits),
             )
+            root.prepare(furniture, attached.attachments)
             code = self._server.run(command, output=listen)
             if code != 0:
                 raise _failed(step, code, bytes(tail).decode("utf-8", "replace"))
-            clear(furniture.rootfs.upper, missing)
-            adopt_tree(furniture.rootfs.upper, place)
+            adopt_tree(root.changes(missing), place)
 
 
 def _failed(step: RunStep, code: int, output: str) -> StepFailed:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from pybuild.builder import privilege
 from pybuild.builder.accounts import resolve_user
 from pybuild.builder.errors import SandboxError
+from pybuild.builder.roots import make_root
 from pybuild.builder.sandbox.folders import furnish
+from pybuild.builder.sandbox.ground import Ground, Standing, first_guess, is_user_namespace_needed
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command
 from pybuild.builder.snapshots import Snapshots
@@ -55,14 +57,10 @@ def command_line(container: Container, config: RunConfig) -> tuple[str, ...]:
 
 def run(container: Container, workspace: Workspace) -> int:
     """Run it to its end, on our own standard streams; its exit code. Raises SandboxError, RegistryError, PlanError."""
-    if not privilege.has(privilege.CAP_SYS_ADMIN):
+    if is_user_namespace_needed("auto"):
         return _run_inside(container, workspace)
-    server = SpawnServer.start()
-    try:
-        with workspace.store.lock("build", exclusive=False):
-            return _run(container, workspace, server)
-    finally:
-        server.close()
+    with workspace.store.lock("build", exclusive=False):
+        return _run(container, workspace)
 
 
 def _run_inside(container: Container, workspace: Workspace) -> int:
@@ -70,14 +68,26 @@ def _run_inside(container: Container, workspace: Workspace) -> int:
     from pybuild.builder.sandbox.inside import inside
 
     def work(_: object) -> int:
-        with Workspace.open(workspace.store.root) as own, contextlib.closing(SpawnServer.start()) as server:
-            return _run(container, own, server)
+        with Workspace.open(workspace.store.root) as own:
+            return _run(container, own)
 
     with workspace.store.lock("build", exclusive=False), workspace.apart():
         return inside(work, passed_on=_PASSED_ON)
 
 
-def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int:
+def _run(container: Container, workspace: Workspace) -> int:
+    where = ("auto", f"{workspace.store.root}/tmp")
+    guess = first_guess(*where)
+
+    def notify(text: str) -> None:
+        sys.stderr.write(f"warning: {text}\n")
+
+    with contextlib.closing(SpawnServer.start()) as server:
+        standing = Standing(guess, lambda: server.find_ground(*where), notify)
+        return standing.on(lambda ground: _run_on(ground, container, workspace, server))
+
+
+def _run_on(ground: Ground, container: Container, workspace: Workspace, server: SpawnServer) -> int:
     image = workspace.store.find(container.image)
     config = image.config.config
     argv = command_line(container, config)
@@ -92,7 +102,8 @@ def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int
     cwd = container.workdir or config.working_dir or "/"
     with workspace.scratch() as scratch:
         lookup = snapshots.readable(0).lookup
-        furniture = furnish(scratch, trees, lookup, hostname=hostname, network=container.network)
+        root = make_root(ground, trees, scratch)
+        furniture = furnish(scratch, root.rootfs, lookup, hostname=hostname, network=container.network)
         command = Command(
             argv=argv,
             env=tuple(environment.items()),
@@ -104,6 +115,7 @@ def _run(container: Container, workspace: Workspace, server: SpawnServer) -> int
             mounts=furniture.mounts,
             missing=furniture.missing,
         )
+        root.prepare(furniture)
         with _passing_on(server):
             return server.run(command, output=None)
 

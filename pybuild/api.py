@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from pybuild.builder.confinement import Confinement
 from pybuild.builder.events import Event, Progress
 from pybuild.builder.request import BuildRequest, BuildResult, Limit, Output, RunOptions, SecretSource
 from pybuild.builder.workspace import Workspace, default_root
@@ -63,6 +64,7 @@ def build(
     add_hosts: Sequence[tuple[str, str]] = (),
     shm_size: int | None = None,
     ulimits: Sequence[Limit] = (),
+    isolation: str = "auto",
     progress: Progress | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> BuildResult:
@@ -107,6 +109,7 @@ def build(
             hosts=tuple(add_hosts),
             shm_size=shm_size,
             limits=tuple(ulimits),
+            confinement=Confinement(isolation),
         ),
     )
     with Workspace.open(_root(root)) as workspace:

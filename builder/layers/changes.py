@@ -69,9 +69,14 @@ class _Comparison:
                 # Its other names count on it: it has to be in the layer.
                 self._found.append(entry)
                 return
-        if old is not None and _alike(entry, old) and (entry.kind is not Kind.FILE or _same_on_disk(entry, old)):
+        if old is not None and is_same(entry, old):
             return
         self._found.append(entry)
+
+
+def is_same(new: Entry, old: Entry) -> bool:
+    """Whether a file on disk is as the other is, its content too."""
+    return _alike(new, old) and (new.kind is not Kind.FILE or _same_on_disk(new, old))
 
 
 def _alike(new: Entry, old: Entry) -> bool:

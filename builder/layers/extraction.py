@@ -17,7 +17,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pybuild.builder.errors import ContextError, ExportError, LayerError
 from pybuild.builder.layers.compression import BLOCK, Source, decompressed
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, SpoolContent
-from pybuild.builder.layers.ownership import give, make_device, mark_opaque, set_attribute
+from pybuild.builder.layers.ownership import (
+    give,
+    is_whiteout,
+    make_device,
+    make_whiteout,
+    mark_opaque,
+    set_attribute,
+)
 from pybuild.builder.layers.untar import read as read_tar
 from pybuild.registry import Descriptor, Digest, Store, media
 from pybuild.registry.errors import DigestMismatch, UnsupportedMediaType
@@ -223,7 +230,7 @@ class _Target:
     def _hide(self, place: int, name: str) -> None:
         """Hide what the layers below have there. What this layer has itself stays, whichever of the two came first."""
         try:
-            os.mknod(name, stat.S_IFCHR, 0, dir_fd=place)
+            make_whiteout(name, dir_fd=place)
         except FileExistsError:
             if stat.S_ISDIR(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
                 descriptor = os.open(name, _O_DIRECTORY, dir_fd=place)
@@ -268,9 +275,10 @@ class _Target:
         except FileExistsError:
             status = os.stat(name, dir_fd=place, follow_symlinks=False)
             if not stat.S_ISDIR(status.st_mode):
+                was_hidden = is_whiteout(name, status, dir_fd=place)
                 os.unlink(name, dir_fd=place)
                 os.mkdir(name, 0o700, dir_fd=place)
-                if _is_whiteout(status):
+                if was_hidden:
                     self._hide(place, name)
         self._directories[entry.path] = entry
 
@@ -335,7 +343,7 @@ class _Target:
             os.mkdir(name, dir_fd=above)
             descriptor = os.open(name, _O_DIRECTORY, dir_fd=above)
         except NotADirectoryError:
-            if not _is_whiteout(os.stat(name, dir_fd=above, follow_symlinks=False)):
+            if not is_whiteout(name, os.stat(name, dir_fd=above, follow_symlinks=False), dir_fd=above):
                 raise
             os.unlink(name, dir_fd=above)
             os.mkdir(name, dir_fd=above)
@@ -364,10 +372,6 @@ class _Target:
             for key, value in entry.xattrs:
                 set_attribute(target, key, value)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=place, follow_symlinks=False)
-
-
-def _is_whiteout(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def is_hole(content: bytes) -> bool:

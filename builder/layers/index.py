@@ -17,6 +17,8 @@ from pybuild.builder.layers.entry import DiskContent, Entry, Kind, LayerContent
 # The mode of a directory that a layer only implies, by a path below it: its metadata comes from the layers below.
 IMPLIED = -1
 _MOST_LINKS = 40
+# Ours, for stores on overlayfs; no layer has it.
+WHITEOUT = "user.overlay.pybuild.whiteout"
 _XATTRS = ("security.capability", "user.")
 
 
@@ -149,6 +151,8 @@ def entry_on_disk(place: str, path: str, status: os.stat_result) -> Entry | None
     xattrs = kept_xattrs(place)
     match stat.S_IFMT(status.st_mode):
         case stat.S_IFREG:
+            if is_marked_whiteout(place, status):
+                return Entry(path, Kind.WHITEOUT)
             return Entry(path, Kind.FILE, *common, status.st_size, status.st_mtime_ns, xattrs=xattrs, content=DiskContent(place))
         case stat.S_IFDIR:
             return Entry(path, Kind.DIRECTORY, *common, 0, status.st_mtime_ns, xattrs=xattrs)
@@ -163,6 +167,16 @@ def entry_on_disk(place: str, path: str, status: os.stat_result) -> Entry | None
         case stat.S_IFIFO:
             return Entry(path, Kind.FIFO, *common, 0, status.st_mtime_ns, xattrs=xattrs)
     return None
+
+
+def is_marked_whiteout(place: str, status: os.stat_result) -> bool:
+    """Whether a file is a whiteout where the file system takes no device for one."""
+    if status.st_size or stat.S_IMODE(status.st_mode) or not stat.S_ISREG(status.st_mode):
+        return False
+    try:
+        return os.getxattr(place, WHITEOUT, follow_symlinks=False) == b"y"
+    except OSError:
+        return False
 
 
 def kept_xattrs(place: str) -> tuple[tuple[str, bytes], ...]:
@@ -282,3 +296,14 @@ def walk(tree: Tree, directory: str) -> Iterator[Entry]:
         yield entry
         if entry.kind is Kind.DIRECTORY:
             pending.append(iter(tree.children(entry.path)))
+
+
+def whole(tree: Tree) -> Iterator[Entry]:
+    """All of a tree but its root; of a file with several names all but the first are hard links to that."""
+    first: dict[object, str] = {}
+    for entry in walk(tree, ""):
+        if entry.kind is Kind.FILE and (identity := tree.identity(entry)) is not None:
+            name = first.setdefault(identity, entry.path)
+            if name != entry.path:
+                entry = entry._replace(kind=Kind.HARDLINK, link=name, content=None, size=0)
+        yield entry

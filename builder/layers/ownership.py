@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from pybuild.builder import privilege
 from pybuild.builder.errors import LayerError
 from pybuild.builder.layers.entry import Entry
+from pybuild.builder.layers.index import WHITEOUT, is_marked_whiteout
 
 
 def give(entry: Entry, target: int | str, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:
@@ -43,8 +45,32 @@ def mark_opaque(descriptor: int) -> None:
     """
     try:
         os.setxattr(descriptor, "trusted.overlay.opaque", b"y")
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP):
+            raise
         os.setxattr(descriptor, "user.overlay.opaque", b"y")
+
+
+def make_whiteout(name: str, *, dir_fd: int) -> None:
+    """Hide a path of the layers below. Raises FileExistsError.
+
+    On a store that is itself on overlayfs, which takes no whiteouts but its own, it is an empty file with an attribute.
+    """
+    try:
+        os.mknod(name, stat.S_IFCHR, 0, dir_fd=dir_fd)
+    except PermissionError:
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0, dir_fd=dir_fd)
+        try:
+            os.setxattr(descriptor, WHITEOUT, b"y")
+        finally:
+            os.close(descriptor)
+
+
+def is_whiteout(name: str, status: os.stat_result, *, dir_fd: int) -> bool:
+    """Whether a file is one of these."""
+    if stat.S_ISCHR(status.st_mode):
+        return status.st_rdev == 0
+    return is_marked_whiteout(f"/proc/self/fd/{dir_fd}/{name}", status)
 
 
 def set_attribute(target: int | str, key: str, value: bytes) -> None:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pybuild.builder.sandbox.spec import SHM, Lookup, Mount, Overlay, sandbox_mounts
+from pybuild.builder.sandbox.beneath import parent_of
+from pybuild.builder.sandbox.spec import SHM, Lookup, Mount, Overlay, Plain, sandbox_mounts
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Furniture:
     """All of a sandbox but its command."""
 
-    rootfs: Overlay
+    rootfs: Overlay | Plain
     mounts: tuple[Mount, ...]
     missing: tuple[tuple[str, bool], ...]
 
 
 def furnish(
     folder: str,
-    lower: tuple[str, ...],
+    rootfs: Overlay | Plain,
     lookup: Lookup,
     *,
     hostname: str,
@@ -33,16 +33,15 @@ def furnish(
     hosts: tuple[tuple[str, str], ...] = (),
     shm_size: int | None = None,
 ) -> Furniture:
-    """Make, in `folder`, what a sandbox over `lower` needs; `lookup` shows the file system that these make.
+    """Make, in `folder`, what a sandbox in `rootfs` needs beside it; `lookup` shows the file system that is there.
 
     `hosts` are names with their addresses, `shm_size` is bytes.
     """
-    overlay = make_overlay(folder, lower)
     provide_files(folder, hostname, network, hosts)
     mounts, missing = sandbox_mounts(lookup, folder)
     if shm_size is not None:
         mounts = tuple(replace(mount, data=f"mode=1777,size={shm_size}") if mount.target == SHM else mount for mount in mounts)
-    return Furniture(overlay, mounts, missing)
+    return Furniture(rootfs, mounts, missing)
 
 
 def make_overlay(folder: str, lower: tuple[str, ...]) -> Overlay:
@@ -82,8 +81,7 @@ def clear(upper: str, missing: Iterable[str]) -> None:
     The command may have put links in their places: none is followed.
     """
     for path in reversed(tuple(missing)):
-        above, _, name = path.rpartition("/")
-        with contextlib.suppress(OSError), _opened(upper, above) as parent:
+        with contextlib.suppress(OSError), parent_of(upper, path) as (parent, name):
             before = os.fstat(parent)
             status = os.lstat(name, dir_fd=parent)
             if stat.S_ISDIR(status.st_mode):
@@ -94,17 +92,3 @@ def clear(upper: str, missing: Iterable[str]) -> None:
             else:
                 continue
             os.utime(parent, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-@contextlib.contextmanager
-def _opened(top: str, path: str) -> Iterator[int]:
-    """A descriptor of a directory below `top`, when there is no link on the way."""
-    descriptor = os.open(top, _DIRECTORY)
-    try:
-        for part in path.split("/") if path else ():
-            inner = os.open(part, _DIRECTORY, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
-        yield descriptor
-    finally:
-        os.close(descriptor)

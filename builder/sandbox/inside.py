@@ -173,7 +173,7 @@ def _leave(channel: socket.socket, parent: int) -> None:
     except OSError as error:
         channel.sendall(_HEAD.pack(0))
         raise SandboxError(
-            f"user namespaces are refused here: {error.strerror}",
+            f"RUN needs namespaces, and user namespaces are refused here: {error.strerror}",
             hint="'pybuild doctor' says what this place allows; a Dockerfile without RUN builds all the same",
         ) from error
     keeper = os.pidfd_open(os.getpid())

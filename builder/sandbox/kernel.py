@@ -17,6 +17,7 @@ CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP = 1, 8, 24
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
 _CAPABILITY_VERSION = 0x20080522
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_SPEC_ALLOW = 1, 4
@@ -140,6 +141,11 @@ def mount_overlay(options: tuple[tuple[str, str | None], ...], target: str) -> N
 def _fsconfig(context: int, command: int, key: str | None, value: str | None) -> None:
     result = _libc.syscall(ctypes.c_long(_SYS_FSCONFIG), context, command, _text(key), _text(value), 0)
     _check(result, f"overlay option {key or 'create'}")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever our descendants leave behind."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0), "prctl CHILD_SUBREAPER")
 
 
 def die_with_parent(signal: int) -> None:

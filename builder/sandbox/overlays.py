@@ -1,4 +1,7 @@
-"""Overlay mounts: by the new mount API, and by mount(2) on kernels where that takes no list of lower directories."""
+"""Overlay mounts: by the new mount API, and by mount(2) on kernels where that takes no list of lower directories.
+
+Runs in pid 1, before the root is changed: nothing may be imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +9,62 @@ import os
 
 from pybuild.builder import privilege
 from pybuild.builder.sandbox import kernel
-from pybuild.builder.sandbox.spec import Overlay
+from pybuild.builder.sandbox.spec import Overlay, Plain
 
+# What mount(2) takes is a page.
 _PAGE = 4000
 # "off" would still follow what it finds, which does not go with `userxattr`.
-_OVERLAY_OPTIONS = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))
+_OPTIONS = (("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"))
+
+
+def mount_root(rootfs: Overlay | Plain) -> None:
+    """Mount what is to become the root, in a mount namespace of our own. Raises OSError."""
+    if isinstance(rootfs, Overlay):
+        mount_overlay(rootfs)
+    else:
+        # The new root has to be a mount.
+        kernel.mount(rootfs.mountpoint, rootfs.mountpoint, None, kernel.MS_BIND | kernel.MS_REC)
 
 
 def mount_overlay(overlay: Overlay) -> None:
     """Mount it. Raises OSError."""
-    flags = () if not privilege.is_in_user_namespace() else (("userxattr", None),)
     layers: tuple[tuple[str, str], ...] = tuple(("lowerdir+", path) for path in overlay.lower)
-    if overlay.upper:
-        layers += (("upperdir", overlay.upper), ("workdir", overlay.work))
     try:
-        kernel.mount_overlay((*layers, *_OVERLAY_OPTIONS, *flags), overlay.mountpoint)
+        kernel.mount_overlay((*layers, *_options(overlay), *((name, None) for name in _flags())), overlay.mountpoint)
     except OSError:
-        _mount_old(overlay, "".join(f",{name}" for name, _ in flags))
+        mount_by_page(overlay)
 
 
-def _mount_old(overlay: Overlay, flags: str) -> None:
-    """By mount(2), whose options fit one page: names are made short by starting from the folder that they share."""
-    writable = (overlay.upper, overlay.work) if overlay.upper else ()
-    folder = os.path.commonpath((*overlay.lower, *writable))
+def mount_by_page(overlay: Overlay) -> None:
+    """By mount(2), whose options fit a page: links with short names stand for lower directories that would be too many."""
+    data = _page(overlay, overlay.lower)
     before = os.getcwd()
-    os.chdir(folder)
     try:
-        lower = ":".join(_escaped(os.path.relpath(path, folder)) for path in overlay.lower)
-        options = f"lowerdir={lower},"
-        for name, path in zip(("upperdir", "workdir"), writable, strict=False):
-            options += f"{name}={_escaped(os.path.relpath(path, folder))},"
-        options += ",".join(f"{key}={value}" for key, value in _OVERLAY_OPTIONS) + flags
-        if len(options) > _PAGE:
+        if len(data) > _PAGE:
+            names = f"{os.path.dirname(overlay.mountpoint)}/l"
+            os.mkdir(names)
+            for number, path in enumerate(overlay.lower):
+                os.symlink(path, f"{names}/{number:x}")
+            os.chdir(names)
+            data = _page(overlay, tuple(f"{number:x}" for number in range(len(overlay.lower))))
+        if len(data) > _PAGE:
             raise OSError(7, f"an image of {len(overlay.lower)} layers needs Linux 6.8 or newer")
-        kernel.mount("overlay", overlay.mountpoint, "overlay", 0, options)
+        kernel.mount("overlay", overlay.mountpoint, "overlay", 0, data)
     finally:
         os.chdir(before)
+
+
+def _options(overlay: Overlay) -> tuple[tuple[str, str], ...]:
+    return ((("upperdir", overlay.upper), ("workdir", overlay.work)) if overlay.upper else ()) + _OPTIONS
+
+
+def _flags() -> tuple[str, ...]:
+    return ("userxattr",) if privilege.is_in_user_namespace() else ()
+
+
+def _page(overlay: Overlay, lower: tuple[str, ...]) -> str:
+    pairs = (f"{key}={_escaped(value)}" for key, value in _options(overlay))
+    return ",".join((f"lowerdir={':'.join(map(_escaped, lower))}", *pairs, *_flags()))
 
 
 def _escaped(path: str) -> str:

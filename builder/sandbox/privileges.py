@@ -86,13 +86,14 @@ def give_up(account: Account, security: str, *, seccomp: bytes, ignored: Iterabl
             if not _KEPT >> capability & 1 and not kernel.drop_from_bounding_set(capability):
                 break
         kernel.set_ambient(0)
-        # Still with CAP_SYS_ADMIN: without, the kernel would want no_new_privs.
-        kernel.load_filter(seccomp)
+        # Still with CAP_SYS_ADMIN: without, the kernel would want no_new_privs. A container that takes it away has a filter.
+        if kept >> privilege.CAP_SYS_ADMIN & 1:
+            kernel.load_filter(seccomp)
         kept &= _KEPT
     else:
         kernel.keep_capabilities()
     # With one id alone there are no groups to take, and the kernel refuses to take any away.
-    if not privilege.has_one_id():
+    if not privilege.has_one_id() and kept >> privilege.CAP_SETGID & 1:
         os.setgroups(sorted({account.gid, *account.groups}))
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)

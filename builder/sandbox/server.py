@@ -20,8 +20,9 @@ import threading
 from collections.abc import Callable
 
 from pybuild.builder import privilege
-from pybuild.builder.errors import SandboxError
+from pybuild.builder.errors import SandboxError, SandboxRefused
 from pybuild.builder.sandbox import mapping
+from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spawning import LARGEST_MESSAGE, serve
 from pybuild.builder.sandbox.spec import Command
 
@@ -96,6 +97,22 @@ class SpawnServer:
             finally:
                 with self._mutex:
                     self._running.discard(number)
+
+    def find_ground(self, isolation: str, folder: str) -> Ground:
+        """What a sandbox can stand on here, by tries; see `ground.find`. Raises SandboxError."""
+        with contextlib.ExitStack() as ours:
+            source, end = _pipe(ours)
+            try:
+                with self._mutex:
+                    socket.send_fds(self._channel, [pickle.dumps(("find", 0, (isolation, folder)))], [end])
+            finally:
+                os.close(end)
+            with open(os.dup(source), "rb") as stream:
+                answer = stream.read()
+        found = pickle.loads(answer) if answer else "the sandbox's server was killed"
+        if isinstance(found, Ground):
+            return found
+        raise SandboxError(found, hint="'pybuild doctor' says what this place allows")
 
     def _send(self, command: Command, descriptors: list[int]) -> int:
         with self._mutex:
@@ -196,7 +213,7 @@ def _exit_code(status: bytes) -> int:
         what, hint = _FAILURES[stage]
         if stage == "account" and privilege.has_one_id():
             hint = f"there is no id here but root's; {mapping.advice()}"
-        raise SandboxError(f"{what}: {reason}", hint=hint)
+        raise (SandboxRefused if stage == "sandbox" else SandboxError)(f"{what}: {reason}", hint=hint)
     code = _record(status, b"exit")
     if code is None:
         raise SandboxError("the sandbox's server was killed", hint="memory may have run out; build again")

@@ -15,7 +15,7 @@ import stat
 import struct
 
 from pybuild.builder.sandbox import kernel
-from pybuild.builder.sandbox.overlays import mount_overlay
+from pybuild.builder.sandbox.overlays import mount_root
 from pybuild.builder.sandbox.spec import DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Mount
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
@@ -25,12 +25,15 @@ _SIOCSIFFLAGS = 0x8914
 def furnish(command: Command) -> None:
     """Make the sandbox. Raises OSError, saying what could not be done."""
     os.umask(0o022)
+    if command.is_bare:
+        # What stands in for mounts is in the folder already.
+        return
     kernel.unshare(_NAMESPACES | (kernel.CLONE_NEWNET if command.network == "none" else 0))
     # A kernel without cgroups has nothing to hide.
     with contextlib.suppress(OSError):
         kernel.unshare(kernel.CLONE_NEWCGROUP)
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    mount_overlay(command.rootfs)
+    mount_root(command.rootfs)
     root = command.rootfs.mountpoint
     _make_mount_points(command, root)
     for mount in command.mounts:
@@ -48,6 +51,12 @@ def furnish(command: Command) -> None:
 def enter(command: Command) -> None:
     """Make the sandbox's root this process's root."""
     os.chdir(command.rootfs.mountpoint)
+    if command.is_bare:
+        if command.network == "none":
+            kernel.unshare(kernel.CLONE_NEWNET)
+            _raise_loopback()
+        os.chroot(".")
+        return
     # Both at one place: the old root lies on top of the new one, and is detached from there.
     kernel.pivot_root(".", ".")
     kernel.unmount(".")

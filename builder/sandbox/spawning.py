@@ -21,8 +21,11 @@ import socket
 import sys
 from dataclasses import dataclass
 
+from pybuild.builder.errors import SandboxError
 from pybuild.builder.sandbox import attaching, kernel, privileges, setup
+from pybuild.builder.sandbox.ground import Ground, find
 from pybuild.builder.sandbox.spec import Command
+from pybuild.builder.sandbox.supervising import END, supervise
 
 LARGEST_MESSAGE = 8 << 20
 _DESCRIPTORS = 4
@@ -38,6 +41,7 @@ class _Sandbox:
     pid: int
     pidfd: int
     status: int
+    ending: int
 
 
 def serve(channel: socket.socket, owner: int) -> None:
@@ -69,6 +73,9 @@ def serve(channel: socket.socket, owner: int) -> None:
                         if sandbox is not None:
                             running[number] = sandbox
                             selector.register(sandbox.pidfd, selectors.EVENT_READ, sandbox)
+                    elif kind == "find":
+                        isolation, folder = value
+                        _find(isolation, folder, descriptors[0])
                     elif number in running:
                         _send(running[number], value)
         finally:
@@ -76,6 +83,16 @@ def serve(channel: socket.socket, owner: int) -> None:
                 _send(sandbox, signal.SIGKILL)
             for sandbox in running.values():
                 _reap(sandbox)
+
+
+def _find(isolation: str, folder: str, answer: int) -> None:
+    """Try what this place allows, and answer with a pickle: the ground, or why there is none."""
+    try:
+        found: Ground | str = find(isolation, folder)
+    except SandboxError as error:
+        found = error.message
+    with contextlib.suppress(OSError), open(answer, "wb") as stream:
+        stream.write(pickle.dumps(found))
 
 
 def _leave_pybuild(*kept: int) -> None:
@@ -103,7 +120,7 @@ def _close_all_but(*kept: int) -> None:
 
 def _send(sandbox: _Sandbox, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(sandbox.pidfd, number)
+        signal.pidfd_send_signal(sandbox.pidfd, sandbox.ending if number == signal.SIGKILL else number)
 
 
 def _reap(sandbox: _Sandbox) -> None:
@@ -132,14 +149,15 @@ def _fork(number: int, command: Command, descriptors: list[int], *, own: int, na
     """Fork pid 1 of a new namespace, for a command with a status pipe and three streams; None when that fails."""
     status, *streams = descriptors
     try:
-        kernel.unshare(kernel.CLONE_NEWPID)
+        is_supervised = _stays(command)
         try:
             pid = os.fork()
             if pid == 0:
-                _become(command, status, streams, server=own, seccomp=seccomp)
+                _become(command, status, streams, server=own, seccomp=seccomp, is_supervised=is_supervised)
         finally:
             # Only children go into the new one, and the next child into a newer one.
-            kernel.enter_namespace(namespace, kernel.CLONE_NEWPID)
+            if not is_supervised:
+                kernel.enter_namespace(namespace, kernel.CLONE_NEWPID)
     except OSError as error:
         _tell_failure(status, b"sandbox", error)
         os.close(status)
@@ -148,10 +166,21 @@ def _fork(number: int, command: Command, descriptors: list[int], *, own: int, na
         for descriptor in streams:
             os.close(descriptor)
     _tell(status, b"pid %d" % pid)
-    return _Sandbox(number, pid, os.pidfd_open(pid), status)
+    return _Sandbox(number, pid, os.pidfd_open(pid), status, END if is_supervised else signal.SIGKILL)
 
 
-def _become(command: Command, status: int, streams: list[int], *, server: int, seccomp: bytes) -> None:
+def _stays(command: Command) -> bool:
+    """Let the next child go into a process namespace of its own; True when that is refused, and can be done without."""
+    try:
+        kernel.unshare(kernel.CLONE_NEWPID)
+    except OSError:
+        if not command.is_bare:
+            raise
+        return True
+    return False
+
+
+def _become(command: Command, status: int, streams: list[int], *, server: int, seccomp: bytes, is_supervised: bool) -> None:
     """Pid 1: never returns."""
     code = _NOT_SET_UP
     stage = b"sandbox"
@@ -166,9 +195,12 @@ def _become(command: Command, status: int, streams: list[int], *, server: int, s
         os.set_inheritable(status, False)
         # A module imported from here on would be the image's.
         sys.meta_path.clear()
+        if is_supervised:
+            supervise()
         setup.furnish(command)
         stage = b"mount"
-        attaching.attach(command.rootfs.mountpoint, command.attachments)
+        if not command.is_bare:
+            attaching.attach(command.rootfs.mountpoint, command.attachments)
         stage = b"sandbox"
         setup.enter(command)
         stage = b"workdir"

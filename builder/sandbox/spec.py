@@ -31,6 +31,14 @@ class Overlay:
 
 
 @dataclass(frozen=True, slots=True)
+class Plain:
+    """A folder that is the root itself, with everything in it; `is_bare` when there are no mounts either."""
+
+    mountpoint: str
+    is_bare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Mount:
     """One mount below the root; `target` is relative to it, with no link in it."""
 
@@ -93,7 +101,7 @@ class Command:
     env: tuple[tuple[str, str], ...] = field(repr=False)
     cwd: str
     account: Account
-    rootfs: Overlay
+    rootfs: Overlay | Plain
     network: str = "default"
     hostname: str = "pybuild"
     mounts: tuple[Mount, ...] = ()
@@ -102,6 +110,11 @@ class Command:
     attachments: tuple[Attachment, ...] = ()
     # Names of LIMITS, soft and hard values; -1 is no limit.
     limits: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing but another root folder is between the command and this place."""
+        return isinstance(self.rootfs, Plain) and self.rootfs.is_bare
 
 
 SHM = "dev/shm"

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from pybuild.builder.confinement import ISOLATIONS
 from pybuild.builder.request import Output
 from pybuild.cli import provisions
 from pybuild.cli.hindsight import looking_back
@@ -167,6 +168,7 @@ BUILD = (
         "NAME=SOFT:HARD",
         is_multiple=True,
     ),
+    Option(("--isolation",), "isolation", last, "How RUN is kept apart.", default="auto", choices=ISOLATIONS),
     Option(("--compression",), "compression", last, "How layers are compressed.", "gzip|zstd|none[:LEVEL]", default="gzip"),
     Option(
         ("-o", "--output"),

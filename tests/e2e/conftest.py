@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from real.command import COMMAND
+from real.ordinary_user import UID
+
+from pybuild.builder.workspace import remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,15 @@ def ubuntu(tmp_path_factory: pytest.TempPathFactory, busybox: Path) -> Path:
     ):
         subprocess.run(command, check=True, capture_output=True)
     return layout
+
+
+@pytest.fixture
+def home():
+    """An ordinary user's home: a place that he may get to."""
+    path = Path(tempfile.mkdtemp(prefix="pybuild-user"))
+    os.chown(path, UID, UID)
+    yield path
+    remove(str(path))
 
 
 @pytest.fixture

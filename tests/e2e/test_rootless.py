@@ -7,15 +7,11 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 from real.command import COMMAND
 from real.ordinary_user import UID, as_user, run_as_user
-
-from pybuild.builder.workspace import remove
 
 pytestmark = [pytest.mark.root, pytest.mark.peers("umoci", "newuidmap"), pytest.mark.slow]
 
@@ -26,15 +22,6 @@ RUN rm -r /p/y && chmod 4755 /a && ln /b /c && mv /p /q && rm -r /tmp && mkdir -
 USER user
 RUN id > /tmp/id; cat /b > /dev/null || echo no > /tmp/no
 """
-
-
-@pytest.fixture
-def home():
-    """The user's home: a place that he may get to."""
-    path = Path(tempfile.mkdtemp(prefix="pybuild-user"))
-    os.chown(path, UID, UID)
-    yield path
-    remove(str(path))
 
 
 @pytest.fixture

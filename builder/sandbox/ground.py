@@ -1,0 +1,114 @@
+"""What a sandbox stands on here: which isolation, and what its root is made of.
+
+Tries cost 10 ms, so at first what most places have is taken for granted; a sandbox that cannot be made there runs nothing,
+and only then it is tried what can be had. The spawn server does that: pybuild has threads by then.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pybuild.builder import privilege
+from pybuild.builder.errors import SandboxError, SandboxRefused
+from pybuild.builder.layers.ownership import mark_opaque
+from pybuild.builder.sandbox import tries
+
+T = TypeVar("T")
+_DOCTOR = "'pybuild doctor' says what this place allows"
+_CHROOT = "RUN is kept in a folder by chroot and by nothing else: it has this place in reach, processes, network and all"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """`isolation` is namespaces or chroot, `root` overlay or copy. `notices` are for the user to know."""
+
+    isolation: str
+    root: str
+    notices: tuple[str, ...] = ()
+
+
+class Standing:
+    """The ground of one build's commands. Safe for several threads. `find` finds out, `notify` tells the user."""
+
+    def __init__(self, first: Ground, find: Callable[[], Ground], notify: Callable[[str], None]) -> None:
+        self._ground = first
+        self._find = find
+        self._notify = notify
+        self._mutex = threading.Lock()
+        self._tell(first)
+
+    def on(self, work: Callable[[Ground], T]) -> T:
+        """Do some work on the ground that there is, once more on another if the first does not bear. Raises SandboxError."""
+        ground = self._ground
+        try:
+            return work(ground)
+        except SandboxRefused:
+            with self._mutex:
+                if self._ground is ground:
+                    found = self._find()
+                    if (found.isolation, found.root) == (ground.isolation, ground.root):
+                        raise
+                    self._ground = found
+                    self._tell(found)
+            return work(self._ground)
+
+    def _tell(self, ground: Ground) -> None:
+        for notice in ground.notices:
+            self._notify(notice)
+
+
+def is_user_namespace_needed(isolation: str) -> bool:
+    """Whether the work has to be done in a user namespace: for who may not mount, and has nothing else."""
+    if privilege.has(privilege.CAP_SYS_ADMIN):
+        return False
+    may_chroot = os.geteuid() == 0 and privilege.has(privilege.CAP_SYS_CHROOT)
+    if isolation == "chroot" and may_chroot:
+        return False
+    return not (may_chroot and isolation == "auto" and tries.user_namespace() is not None)
+
+
+def first_guess(isolation: str, folder: str) -> Ground:
+    """What most places have, if nothing says that this one hasn't. Raises SandboxError."""
+    if isolation == "chroot" or not privilege.has(privilege.CAP_SYS_ADMIN) or not _keeps_marks(folder):
+        return find(isolation, folder)
+    return Ground("namespaces", "overlay")
+
+
+def _keeps_marks(folder: str) -> bool:
+    """Whether overlay can mark directories in there; where it can't, the kernel mounts one all the same."""
+    with tempfile.TemporaryDirectory(prefix="try-", dir=folder) as scratch:
+        descriptor = os.open(scratch, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            mark_opaque(descriptor)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def find(isolation: str, folder: str) -> Ground:
+    """The ground for this process, tried in `folder`, where the sandboxes' files are to lie. Raises SandboxError."""
+    with tempfile.TemporaryDirectory(prefix="try-", dir=folder) as scratch:
+        reason = "" if isolation == "chroot" else tries.namespaces(scratch)
+        if reason is None:
+            return _with_root(folder)
+        if isolation == "namespaces":
+            raise SandboxError(f"namespaces are refused here: {reason}", hint=_DOCTOR)
+        refusal = tries.chroot(scratch)
+    if refusal is None:
+        return Ground("chroot", "copy", (_CHROOT if not reason else f"{_CHROOT}. Namespaces are refused: {reason}",))
+    raise SandboxError(f"RUN works neither with namespaces ({reason}) nor with chroot ({refusal}) here", hint=_DOCTOR)
+
+
+def _with_root(folder: str) -> Ground:
+    reason = tries.overlay(folder)
+    if reason is None:
+        return Ground("namespaces", "overlay")
+    notice = f"no overlay in {folder} ({reason}): each RUN works on a copy of the whole file system"
+    return Ground("namespaces", "copy", (notice,))

@@ -1,0 +1,99 @@
+"""What this place allows, found out by trying: each try is a fork that does the thing, and leaves nothing.
+
+A try gives None when it works, and else the reason why it doesn't. For a process with one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+
+from pybuild.builder.layers.index import TreeView
+from pybuild.builder.sandbox import kernel
+from pybuild.builder.sandbox.overlays import mount_overlay
+from pybuild.builder.sandbox.spec import Overlay
+from pybuild.builder.workspace import remove
+
+_LONGEST = 2000
+_SPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+
+
+def attempt(action: Callable[[], None]) -> str | None:
+    """Do something in a fork; why it cannot be done, None when it can."""
+    source, end = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            action()
+        except BaseException as error:
+            os.write(end, (_reason(error) or "it failed").encode("utf-8", "replace")[:_LONGEST])
+        finally:
+            os._exit(0)
+    os.close(end)
+    with open(source, "rb") as stream:
+        told = stream.read().decode("utf-8", "replace")
+    _, status = os.waitpid(pid, 0)
+    return told or (None if status == 0 else f"the try ended with {os.waitstatus_to_exitcode(status)}")
+
+
+def _reason(error: BaseException) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def user_namespace() -> str | None:
+    """Whether a user namespace can be made."""
+    return attempt(lambda: kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID))
+
+
+def namespaces(folder: str) -> str | None:
+    """Whether what a sandbox needs can be unshared and mounted; `folder` is an empty one to try it on."""
+
+    def act() -> None:
+        kernel.unshare(_SPACES | kernel.CLONE_NEWPID)
+        kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+        kernel.mount("tmpfs", folder, "tmpfs")
+        if reason := attempt(lambda: kernel.mount("proc", folder, "proc", kernel.MS_NOSUID)):
+            raise OSError(0, reason)
+
+    return attempt(act)
+
+
+def overlay(folder: str) -> str | None:
+    """Whether the kernel's overlay works with its directories in a new folder of `folder`, where mounts are allowed."""
+    # Not as it is left behind: overlay's work directory has no permission bits.
+    scratch = tempfile.mkdtemp(prefix="try-", dir=folder)
+    try:
+        return attempt(lambda: _try_overlay(scratch))
+    finally:
+        remove(scratch)
+
+
+def _try_overlay(scratch: str) -> None:
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    for name in ("lower/d/sub", "upper", "work", "root"):
+        os.makedirs(f"{scratch}/{name}")
+    mount_overlay(Overlay((f"{scratch}/lower",), f"{scratch}/upper", f"{scratch}/work", f"{scratch}/root"))
+    # Where attributes cannot be kept, this is what fails.
+    os.rmdir(f"{scratch}/root/d/sub")
+    os.rmdir(f"{scratch}/root/d")
+    os.mkdir(f"{scratch}/root/d")
+    if os.listdir(f"{scratch}/root/d") or not TreeView(f"{scratch}/upper").is_opaque("d"):
+        raise OSError(0, "a directory made anew is not marked as opaque")
+
+
+def chroot(folder: str) -> str | None:
+    """Whether the root folder can be changed."""
+    return attempt(lambda: os.chroot(folder))
+
+
+def program(argv: tuple[str, ...]) -> str | None:
+    """Whether a program runs and ends with 0; its last line when it doesn't."""
+    import subprocess
+
+    try:
+        done = subprocess.run(argv, capture_output=True, check=False, timeout=5, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _reason(error)
+    return None if done.returncode == 0 else (done.stderr or done.stdout).decode("utf-8", "replace").strip().rpartition("\n")[2]
