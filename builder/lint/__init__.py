@@ -4,8 +4,6 @@ changes no meaning. Pure: files, images and ignore patterns are handed in as val
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pybuild.builder.errors import PlanError
 from pybuild.builder.lint.findings import Edit, Finding
 from pybuild.builder.lint.rules import BY_NAME, RULES, Rule
@@ -14,13 +12,14 @@ from pybuild.builder.lint.settings import Settings
 from pybuild.builder.lint.walk import image_names, view
 from pybuild.grammar import DockerfileError, Source, Span
 from pybuild.grammar.instructions import Dockerfile
+from pybuild.registry.values import frozen
 
 __all__ = ["BY_NAME", "RULES", "Edit", "Finding", "Known", "Report", "Rule", "Settings", "image_names", "lint", "settings_of"]
 
 _ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """The findings of one file, in the order of their places. `unknown` are the images whose environment nobody knows: of the
     stages on them it was not asked which variables are defined. `is_error` says that a finding is an error."""

@@ -13,9 +13,8 @@ from pybuild.grammar import Span
 from pybuild.grammar.instructions import Arg, Copy, Instruction, Pair, Pairs, Start, Word, Words
 
 # Whole words between underscores, as secrets are named, and those that show that the name stands for no secret.
-_SECRET = re.compile(r"(?:_|\A)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|\Z)", re.IGNORECASE)
-_NO_SECRET = re.compile(r"(?:_|\A)(?:public|file|version)(?:_|\Z)", re.IGNORECASE)
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-/]+\Z")
+_SECRET = frozenset(("apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"))
+_NO_SECRET = frozenset(("public", "file", "version"))
 _AUTHORS = "org.opencontainers.image.authors"
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://")
 
@@ -95,7 +94,7 @@ def _with_equals(pair: Pair, escape: str) -> tuple[Edit, ...]:
     """The edits that put `=` in place of the blank, and quotes around a value that has blanks."""
     name, value = pair.name.span, pair.value.span
     text = pair.value.text
-    if not _PLAIN_NAME.match(pair.name.text) or name.end_line != value.line:
+    if not re.fullmatch(r"[A-Za-z0-9_.\-/]+", pair.name.text) or name.end_line != value.line:
         return ()
     between = Span(name.end_line, name.end_column, value.line, value.column)
     if not any(character in text for character in ("'", '"', escape)):
@@ -130,7 +129,8 @@ def secrets_used_in_arg_or_env(view: View) -> Iterator[Hit]:
         elif isinstance(instruction, Pairs) and instruction.keyword == "ENV":
             named = list(zip(line.values[::2], (pair.name.span for pair in instruction.pairs), strict=True))
         for name, span in named:
-            if name and _SECRET.search(name) and not _NO_SECRET.search(name):
+            words = frozenset((name or "").lower().split("_"))
+            if words & _SECRET and not words & _NO_SECRET:
                 message = f"{instruction.keyword} {name} looks like a secret, and whoever has the image can read it"
                 yield _hit(line, span, message, "hand it to the step that needs it: RUN --mount=type=secret,id=...")
 
@@ -148,14 +148,15 @@ def copy_ignored_file(view: View) -> Iterator[Hit]:
         for word, value in zip(copy.sources, line.values, strict=True):
             if value is None or value.startswith(_REMOTE):
                 continue
-            path = posixpath.normpath(value)
-            whole = path in (".", "/")
+            # A leading slash means the context's root.
+            path = posixpath.normpath(value).lstrip("/") or "."
+            whole = path == "."
             if whole and not any(pattern.text in ("*", "**", "**/*") for pattern in ignore.patterns):
                 continue
             culprit = ignore.culprit(path)
             if culprit is not None:
                 where = f"{ignore.name}:{culprit.line} ({culprit.text})"
-                message = f"{keyword(copy)} {path}: {where} hides it"
+                message = f"{keyword(copy)} {posixpath.normpath(value)}: {where} hides it"
                 yield _hit(line, word.span, message, "name another file, or take it out of the patterns")
 
 

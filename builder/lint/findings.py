@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pybuild.grammar import Span
 from pybuild.grammar.instructions import Instruction
+from pybuild.registry.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edit:
     """The text at `span` becomes `text`; an insertion has a span without length."""
 
@@ -21,7 +20,7 @@ class Edit:
         return cls(Span(line, column, line, column), text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hit:
     """What a check yields. A comment above the instruction `at` may silence it; None says that no comment can."""
 
@@ -32,7 +31,7 @@ class Hit:
     at: Instruction | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """A rule that a file breaks, at a place. `hint` says what to write instead; `edits`, if any, change no meaning."""
 

@@ -16,7 +16,6 @@ from pybuild.registry.errors import InvalidReference
 _RESERVED = ("context", "scratch")
 _SYSTEMS = ("aix", "android", "darwin", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9", "solaris")
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm", "armel": "arm"}
-_COMPONENT = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
 def stage_name_casing(view: View) -> Iterator[Hit]:
@@ -191,7 +190,7 @@ def keyword(instruction: Instruction) -> str:
 def read_platform(text: str) -> Platform | None:
     """A platform as FROM takes it: a system, an architecture, or both and a variant. None for what is none."""
     parts = text.lower().split("/")
-    if len(parts) > 3 or not all(_COMPONENT.match(part) for part in parts):
+    if len(parts) > 3 or not all(re.fullmatch("[A-Za-z0-9_.-]+", part) for part in parts):
         return None
     here = Platform.here()
     if len(parts) == 1:
@@ -205,9 +204,8 @@ def _as_word(view: View, start: From) -> Word | None:
     """The AS of a FROM line, which the instruction does not keep."""
     if start.name is None:
         return None
-    lines = view.dockerfile.source.text.split("\n")
     for number in range(start.name.span.line, start.image.span.end_line - 1, -1):
-        text = lines[number - 1]
+        text = view.text[number - 1]
         if text.lstrip().startswith("#"):
             continue
         begin = start.image.span.end_column - 1 if number == start.image.span.end_line else 0
@@ -220,7 +218,7 @@ def _as_word(view: View, start: From) -> Word | None:
 
 def _blanks_behind(view: View, span: Span) -> Span:
     """A span with the blanks behind it on its line."""
-    text = view.dockerfile.source.text.split("\n")[span.end_line - 1]
+    text = view.text[span.end_line - 1]
     end = span.end_column
     while text[end - 1 : end] in (" ", "\t"):
         end += 1

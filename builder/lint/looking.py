@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from pybuild.grammar import DockerfileError, Span, expand, split
 from pybuild.grammar.instructions import Word
+from pybuild.registry.values import frozen
 
 _CLOSE = 3
-_QUOTES = re.compile(r"\\.|['\"]", re.DOTALL)
 
 
 class Noting(Mapping[str, str]):
@@ -32,7 +31,7 @@ class Noting(Mapping[str, str]):
         return len(self._variables)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Looked:
     """A word's value, None when it has none, and the names that it asked for."""
 
@@ -49,7 +48,7 @@ class Looked:
 def look(word: Word, variables: Mapping[str, str], escape: str, *, is_raw: bool = False) -> Looked:
     """Expand a word; `is_raw` leaves quotes alone, as in a here-document."""
     noting = Noting(variables)
-    text = _QUOTES.sub(_shielded, word.text) if is_raw else word.text
+    text = re.sub(r"(?s)\\.|['\"]", _shielded, word.text) if is_raw else word.text
     value: str | None
     try:
         value = expand(text, noting, escape=escape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pybuild.builder.lint.findings import Edit, Finding
@@ -53,27 +53,32 @@ def apply(content: bytes, edits: Iterable[Edit]) -> bytes:
     starts = [start]
     for line in text[start:].split("\n"):
         starts.append(starts[-1] + len(line) + 1)
-    for edit in sorted(edits, key=lambda edit: edit.span, reverse=True):
+    parts, behind = [], 0
+    for edit in sorted(edits, key=lambda edit: edit.span):
         begin = starts[edit.span.line - 1] + edit.span.column - 1
-        end = min(starts[edit.span.end_line - 1] + edit.span.end_column - 1, len(text))
-        text = text[:begin] + edit.text + text[end:]
-    return text.encode("utf-8", "surrogateescape")
+        parts += [text[behind:begin], edit.text]
+        behind = starts[edit.span.end_line - 1] + edit.span.end_column - 1
+    return "".join((*parts, text[behind:])).encode("utf-8", "surrogateescape")
 
 
 def _compatible(findings: tuple[Finding, ...]) -> list[Finding]:
     """The findings that can be mended at once: all edits of each, none touching another's."""
     chosen: list[Finding] = []
-    taken: list[Edit] = []
+    taken: dict[int, list[Edit]] = {}
     for finding in findings:
-        if finding.edits and not any(_touch(edit, other) for edit in finding.edits for other in taken):
+        if finding.edits and not any(_touch(edit, other) for edit in finding.edits for other in _on_lines(edit, taken)):
             chosen.append(finding)
-            taken += finding.edits
+            for edit in finding.edits:
+                for line in range(edit.span.line, edit.span.end_line + 1):
+                    taken.setdefault(line, []).append(edit)
     return chosen
+
+
+def _on_lines(edit: Edit, taken: Mapping[int, list[Edit]]) -> Iterator[Edit]:
+    for line in range(edit.span.line, edit.span.end_line + 1):
+        yield from taken.get(line, ())
 
 
 def _touch(first: Edit, second: Edit) -> bool:
     one, other = first.span, second.span
-    return (one.line, one.column) <= (other.end_line, other.end_column) and (other.line, other.column) <= (
-        one.end_line,
-        one.end_column,
-    )
+    return one[:2] <= other[2:] and other[:2] <= one[2:]

@@ -5,7 +5,6 @@ Source: BuildKit, instructions/commands.go.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 
 from pybuild.grammar import Span
@@ -28,6 +27,8 @@ def origins(instruction: Instruction) -> Iterator[str]:
 
 def mount_fields(text: str) -> list[tuple[str, str | None]]:
     """The fields of --mount: a list of comma-separated values, each `name=value` or a name."""
+    import csv
+
     try:
         parts = next(csv.reader([text], strict=True), [])
     except csv.Error:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from pybuild.builder.lint import bodies, heads
 from pybuild.builder.lint.findings import Hit
 from pybuild.builder.lint.seen import View
+from pybuild.registry.values import frozen
 
 _DOCKER = "https://docs.docker.com/go/dockerfile/rule"
-_WORDS = re.compile(r"(?<!^)(?=[A-Z][a-z])")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """One rule. `summary` says what a file that keeps it looks like; `is_mended` whether there is a fix for it, at least in
     most places; an experimental rule has to be asked for. Its page is docs/rules/NAME.md."""
@@ -33,7 +32,7 @@ class Rule:
     @property
     def url(self) -> str:
         """Docker's page on the same rule."""
-        return f"{_DOCKER}/{_WORDS.sub('-', self.name).lower()}/"
+        return f"{_DOCKER}/{re.sub('(?<!^)(?=[A-Z][a-z])', '-', self.name).lower()}/"
 
 
 RULES = (

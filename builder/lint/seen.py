@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pybuild.builder.graph import Pairs
 from pybuild.builder.ignore import Ignore
@@ -13,9 +13,10 @@ from pybuild.grammar.comments import Surroundings
 from pybuild.grammar.instructions import Dockerfile, Instruction, Stage
 from pybuild.grammar.mounts import Mount
 from pybuild.registry import ImageConfig, Platform
+from pybuild.registry.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Known:
     """What is known beside the file. `bases` has the images that somebody knows, by their names in the file; what a
     `target` does not need is not looked at, nor, with `only_needed`, what the last stage does not need; `folders` are the
@@ -24,13 +25,13 @@ class Known:
     platform: Platform
     build_args: Pairs = ()
     target: str | None = None
-    bases: Mapping[str, ImageConfig] = field(default_factory=dict)
+    bases: Mapping[str, ImageConfig] = MappingProxyType({})
     ignore: Ignore | None = None
     folders: tuple[str, ...] = ()
     only_needed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missing:
     """A variable that a line uses and nothing defines; `close` is what was probably meant."""
 
@@ -39,7 +40,7 @@ class Missing:
     close: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Line:
     """One instruction of a stage as a build comes to it.
 
@@ -65,7 +66,7 @@ class Line:
         return self.stage.start.span if self.is_trigger else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Head:
     """A FROM line: its image and platform, expanded; `plain` is the image when no build argument is given."""
 
@@ -76,7 +77,7 @@ class Head:
     base: int | str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Used:
     """An image that a stage starts from or copies from, with what is known of it."""
 
@@ -86,7 +87,7 @@ class Used:
     platform: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Given:
     """One definition of an ARG inside of a stage. `is_inherited` says that it only makes an argument from above the first
     FROM seen here."""
@@ -98,7 +99,7 @@ class Given:
     is_inherited: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mounted:
     """One --mount of a RUN inside of a stage."""
 
@@ -107,12 +108,13 @@ class Mounted:
     mount: Mount
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
-    """All that can be seen of a file: rules look at it, and an outline is drawn from it. `needs` are the stages that each
-    stage names, its base first."""
+    """All that can be seen of a file: rules look at it, and an outline is drawn from it. `text` are its lines, `needs` the
+    stages that each stage names, its base first."""
 
     dockerfile: Dockerfile
+    text: tuple[str, ...]
     known: Known
     around: Surroundings
     heads: tuple[Head, ...]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from pybuild.registry.values import frozen, replace
 
 ALL = "all"
 _TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
-_COMMENT = re.compile(r"check\s*=\s*(\S+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """Rules to leave out, experimental rules to take in (`all` in either means every one), and whether a finding is an error."""
 
@@ -47,7 +47,7 @@ class Settings:
     def beneath(self, comments: Iterable[str]) -> Settings:
         """These, with the first `# check=` among an instruction's comments; one that cannot be read says nothing."""
         for comment in comments:
-            match = _COMMENT.match(comment)
+            match = re.match(r"(?i)check\s*=\s*(\S+)", comment)
             if match is None:
                 continue
             try:

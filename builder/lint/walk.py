@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from pybuild.builder.lint.looking import Looked, close_to, look, look_split
 from pybuild.builder.lint.parts import expanded, origins
@@ -22,6 +22,7 @@ from pybuild.registry import Platform
 from pybuild.registry.reference import same_image
 
 SCRATCH = "scratch"
+_MOST_GUESSES = 50_000
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -31,6 +32,7 @@ def view(dockerfile: Dockerfile, known: Known) -> View:
     walk.run()
     return View(
         dockerfile,
+        tuple(dockerfile.source.text.split("\n")),
         known,
         surroundings(dockerfile.source),
         tuple(walk.heads),
@@ -52,18 +54,18 @@ def image_names(dockerfile: Dockerfile, known: Known) -> tuple[str, ...]:
     return tuple(dict.fromkeys(walk.named))
 
 
-@dataclass(slots=True)
 class _State:
-    """A stage while it is read. `variables` has what words see, the last that was set at the end."""
+    """A stage while it is read. `variables` has what words see, the last that was set at the end; `env` what the config has."""
 
-    variables: dict[str, str]
-    env: dict[str, str]
-    declared: set[str] = field(default_factory=set)
-    shell: tuple[str, ...] | None = None
-    directory: str | None = "/"
-    has_workdir: bool = False
-    is_known: bool = True
-    triggers: tuple[str, ...] = ()
+    def __init__(self, env: dict[str, str], *, directory: str | None = "/", is_known: bool = True) -> None:
+        self.variables = dict(env)
+        self.env = env
+        self.declared: set[str] = set()
+        self.shell: tuple[str, ...] | None = None
+        self.directory = directory
+        self.has_workdir = False
+        self.is_known = is_known
+        self.triggers: tuple[str, ...] = ()
 
     def put(self, name: str, value: str) -> None:
         self.variables.pop(name, None)
@@ -71,9 +73,10 @@ class _State:
 
     def continued(self) -> _State:
         """The state at the beginning of a stage that builds on this one."""
-        found = _State(
-            dict(self.variables), dict(self.env), set(self.declared), self.shell, self.directory, self.has_workdir, self.is_known
-        )
+        found = _State(dict(self.env), directory=self.directory, is_known=self.is_known)
+        found.variables = dict(self.variables)
+        found.declared = set(self.declared)
+        found.shell, found.has_workdir = self.shell, self.has_workdir
         for name, value in found.env.items():
             found.put(name, value)
         return found
@@ -99,6 +102,11 @@ class _Walk:
         self.arguments = self._globals(own, given)
         self._plain = self._globals(own, {})
         self._states: dict[int, _State] = {}
+        self._guesses = _MOST_GUESSES
+        self._indices: dict[str, list[int]] = {}
+        for stage in dockerfile.stages:
+            if stage.start.name is not None:
+                self._indices.setdefault(stage.name, []).append(stage.index)
 
     def _globals(self, own: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
         found = dict(own)
@@ -130,10 +138,10 @@ class _Walk:
         return Head(stage, image, look(start.image, self._plain, self.escape), platform, base)
 
     def _earlier(self, index: int, name: str) -> int | None:
-        for stage in reversed(self.dockerfile.stages[:index]):
-            if stage.start.name is not None and stage.name == name.lower():
-                return stage.index
-        return None
+        """The stage of this name before stage `index`; of two with one name, the later."""
+        indices = self._indices.get(name.lower(), [])
+        place = bisect_left(indices, index)
+        return indices[place - 1] if place else None
 
     def _needed(self) -> set[int]:
         """The stages that the target needs; all of them without a target."""
@@ -191,17 +199,19 @@ class _Walk:
             self.named.append(str(name))
         config = self.known.bases.get(name) if name is not None else None
         if name == SCRATCH:
-            return _State({"PATH": _PATH}, {"PATH": _PATH})
+            return _State({"PATH": _PATH})
         if name is None or config is None:
             # A folder as a base has no environment of its own.
             is_known = name is not None and self._is_folder(name)
             self.unknown += [] if is_known or name is None else [name]
-            return _State({"PATH": _PATH}, {"PATH": _PATH}, directory=None, is_known=is_known)
+            return _State({"PATH": _PATH}, directory=None, is_known=is_known)
         self.images.append(Used(name, config, stage.start.span, head.platform.value if head.platform else None))
         env = config.config.environment
         env.setdefault("PATH", _PATH)
         run = config.config
-        return _State(dict(env), env, shell=run.shell, directory=run.working_dir or "/", triggers=run.on_build)
+        state = _State(env, directory=run.working_dir or "/")
+        state.shell, state.triggers = run.shell, run.on_build
+        return state
 
     def _line(self, stage: Stage, state: _State, instruction: Instruction, latest: dict[str, Span], *, is_trigger: bool) -> None:
         before = latest.get(instruction.keyword)
@@ -242,14 +252,14 @@ class _Walk:
                 ports += look_split(word, state.variables, self.escape)
             return tuple(ports), ()
         looked = [look(word, state.variables, self.escape) for word in expanded(instruction)]
-        missing = _missing(looked, state)
+        missing = self._missing(looked, state)
         if isinstance(instruction, Copy):
             bodies = [
                 look(Word(heredoc.content, heredoc.span), state.variables, "\\", is_raw=True)
                 for heredoc in instruction.heredocs
                 if heredoc.expand
             ]
-            missing += _missing(bodies, state)
+            missing += self._missing(bodies, state)
             # The destination is the last of them.
             return tuple(item.value for item in looked[-1 - len(instruction.sources) : -1]), missing
         if isinstance(instruction, Run):
@@ -260,6 +270,17 @@ class _Walk:
                 state.put(name or "", value or "")
                 state.env[name or ""] = value or ""
         return values, missing
+
+    def _missing(self, looked: list[Looked], state: _State) -> tuple[Missing, ...]:
+        found = []
+        for item in looked:
+            for name in item.missed:
+                if name not in state.declared:
+                    # A guess costs what there are names: a program's file, with thousands of both, gets a few and is done.
+                    self._guesses -= len(state.variables)
+                    close = close_to(name, state.variables) if self._guesses > 0 else None
+                    found.append(Missing(name, item.place(name), close))
+        return tuple(found)
 
     def _mount(self, stage: Stage, state: _State, run: Run) -> None:
         for flag in run.flags:
@@ -282,7 +303,7 @@ class _Walk:
             is_inherited = value is None and definition.value is None and definition.name in self.arguments
             if value is None and definition.value is not None:
                 looked = look(definition.value, state.variables, self.escape)
-                missing += _missing([looked], state)
+                missing += self._missing([looked], state)
                 value = looked.value
             elif value is None:
                 value = self.arguments.get(definition.name)
@@ -291,15 +312,6 @@ class _Walk:
             self.given.append(Given(stage.index, arg, definition.name, value, is_inherited))
             state.declared.add(definition.name)
         return tuple(definition.name for definition in arg.definitions), missing
-
-
-def _missing(looked: list[Looked], state: _State) -> tuple[Missing, ...]:
-    return tuple(
-        Missing(name, item.place(name), close_to(name, state.variables))
-        for item in looked
-        for name in item.missed
-        if name not in state.declared
-    )
 
 
 def _trigger(text: str) -> Instruction | None:
