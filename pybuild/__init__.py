@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pybuild.builder.errors import BuildError
     from pybuild.builder.request import BuildResult, Output
     from pybuild.grammar.errors import DockerfileError
+    from pybuild.linting import lint
     from pybuild.registries import login, logout
     from pybuild.registry.errors import RegistryError
     from pybuild.upkeep import disk_usage, prune, verify
@@ -34,6 +35,7 @@ __all__ = [
     "history",
     "images",
     "inspect",
+    "lint",
     "load",
     "login",
     "logout",
@@ -55,6 +57,7 @@ _PLACES = {
     "Output": "pybuild.builder.request",
     "RegistryError": "pybuild.registry.errors",
     "disk_usage": "pybuild.upkeep",
+    "lint": "pybuild.linting",
     "login": "pybuild.registries",
     "logout": "pybuild.registries",
     "prune": "pybuild.upkeep",

@@ -15,8 +15,10 @@ from pathlib import Path
 from pybuild.builder.context import Context
 from pybuild.builder.errors import ContextError
 from pybuild.builder.ignore import Ignore
-from pybuild.builder.lint import Finding, Known, Report, Settings, lint, settings_of
+from pybuild.builder.lint import Finding, Known, Report, Settings, settings_of
+from pybuild.builder.lint import lint as lint_dockerfile
 from pybuild.builder.lint.mending import mend, text_of
+from pybuild.builder.workspace import default_root
 from pybuild.grammar import Source, parse
 from pybuild.registry import ImageConfig, Platform, Reference, Store
 from pybuild.registry.errors import RegistryError
@@ -56,6 +58,36 @@ class Linted:
         return self.mended != self.content
 
 
+def lint(
+    path: str | os.PathLike[str] = ".",
+    *,
+    context: str | os.PathLike[str] | None = None,
+    build_args: Mapping[str, str] | None = None,
+    target: str | None = None,
+    platform: str | None = None,
+    check: str = "",
+    root: str | os.PathLike[str] | None = None,
+) -> tuple[Finding, ...]:
+    """What the linter finds in a Dockerfile, or in that of a folder, in the order of the places.
+
+    `context` is the folder whose ignore file counts, when it is not the Dockerfile's own. `check` adds to what the file's
+    directive says: `skip=A,B;experimental=C`. Raises BuildError and DockerfileError, and ValueError for a `check` that
+    means nothing.
+    """
+    from pybuild.api import parse_platform
+
+    request = Request(
+        os.fspath(path),
+        context=os.fspath(context) if context is not None else None,
+        platform=parse_platform(platform) if platform else None,
+        build_args=tuple((build_args or {}).items()),
+        target=target,
+        extra=Settings.parse(check),
+        root=Path(root) if root is not None else default_root(os.environ),
+    )
+    return lint_file(request).report.findings
+
+
 def lint_file(request: Request) -> Linted:
     """Lint one file. Raises ContextError, PlanError and DockerfileError."""
     name, path, content = _read(request.path)
@@ -66,7 +98,7 @@ def lint_file(request: Request) -> Linted:
         source = Source(name, text)
         dockerfile = parse(source)
         known = Known(request.platform or Platform.here(), request.build_args, request.target, bases, ignore)
-        return lint(dockerfile, known, settings_of(dockerfile, known).merged(request.extra))
+        return lint_dockerfile(dockerfile, known, settings_of(dockerfile, known).merged(request.extra))
 
     def find(text: str) -> tuple[Finding, ...]:
         return report(text).findings

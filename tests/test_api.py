@@ -70,3 +70,13 @@ def test_compressions_have_one_diff_id(context, compression):
     pybuild.build(context, tags=["other"], compression=compression, timestamp=0)
     plain, other = (pybuild.inspect(name)["RootFS"] for name in ("plain", "other"))
     assert plain == other
+
+
+def test_lint_gives_findings_with_places_and_edits(context):
+    (context / "Dockerfile").write_text("FROM scratch as a\nCOPY $missing /\n")
+    first, second = pybuild.lint(context)
+    assert (first.rule, first.span[:2], first.edits[0].text) == ("FromAsCasing", (1, 14), "AS")
+    assert (second.rule, second.span[:2], second.edits) == ("UndefinedVar", (2, 6), ())
+    assert pybuild.lint(context / "Dockerfile", check="skip=all") == ()
+    with pytest.raises(ValueError, match="is no option of check"):
+        pybuild.lint(context, check="never")
