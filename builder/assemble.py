@@ -22,6 +22,8 @@ def image_config(graph: BuildGraph, results: Mapping[int, Result], moment: Calla
         step = graph.steps[number]
         if isinstance(step, SourceStep):
             continue
+        if isinstance(step, MetaStep) and not step.created_by:
+            continue
         result = None if isinstance(step, MetaStep) else results[number]
         layer = result.layer if result else None
         created = result.created if result else moment(number)

@@ -8,45 +8,55 @@ from pathlib import Path
 from pybuild.builder.errors import ContextError
 from pybuild.builder.graph import Pairs
 from pybuild.builder.request import BuildRequest
+from pybuild.builder.wanted import Wanted
 from pybuild.registry import Digest, Image, ImageConfig, Platform, Reference, Store
 from pybuild.registry.errors import PlatformNotFound
 from pybuild.registry.progress import Transferred
 from pybuild.registry.reference import same_image
 
 LAYOUT = "oci-layout://"
+IMAGE = "docker-image://"
 
 
 def folders(contexts: Pairs) -> dict[str, str]:
     """The named contexts that are folders, by name."""
-    return {name: place for name, place in contexts if not place.startswith(LAYOUT)}
+    return {name: place for name, place in contexts if not place.startswith((LAYOUT, IMAGE))}
 
 
 def check(contexts: Pairs) -> None:
     """Raise ContextError for a named context of a kind that is not there yet."""
     for name, place in contexts:
         scheme, colon, _ = place.partition("://")
-        if colon and scheme != "oci-layout":
+        if colon and scheme not in ("oci-layout", "docker-image"):
             raise ContextError(
-                f"--build-context {name}={place}: {scheme}:// is not supported yet", hint="give a folder, or oci-layout://DIR"
+                f"--build-context {name}={place}: {scheme}:// is not supported yet",
+                hint="give a folder, oci-layout://DIR or docker-image://NAME",
             )
 
 
+def wanted(name: str, request: BuildRequest, platform: Platform) -> Wanted:
+    """The image of this name, or the build context in its place."""
+    contexts = (given for given, _ in request.contexts if same_image(given.partition("::")[0], name))
+    return Wanted(name, platform, next(contexts, None))
+
+
 def resolve(
-    names: tuple[str, ...], request: BuildRequest, store: Store, *, platform: Platform, listener: Callable[[Transferred], None]
-) -> dict[str, Image]:
-    """The images of these names, all their content in the store. Raises RegistryError and ContextError."""
-    return {name: _resolve(name, request, store, platform, listener) for name in names}
+    images: tuple[Wanted, ...], request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]
+) -> dict[Wanted, Image]:
+    """These images, all their content in the store. Raises RegistryError and ContextError."""
+    return {image: _resolve(image, request, store, listener) for image in images}
 
 
 def look_up(
-    name: str, request: BuildRequest, store: Store, *, platform: Platform, listener: Callable[[Transferred], None]
+    wanted: Wanted, request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]
 ) -> tuple[Digest, ImageConfig]:
     """The manifest's digest and the config of an image; no layer is fetched. Raises RegistryError and ContextError."""
-    reference = Reference.parse(name)
-    found = None if request.pull else store.tagged(reference)
-    if any(place.startswith(LAYOUT) and same_image(given, name) for given, place in request.contexts):
-        image = _resolve(name, request, store, platform, listener)
+    place = _place(wanted, request)
+    if place.startswith(LAYOUT):
+        image = _resolve(wanted, request, store, listener)
         return image.manifest.descriptor.digest, image.config
+    reference, platform = Reference.parse(place), wanted.platform
+    found = None if request.pull else store.tagged(reference)
     if found is not None:
         image = store.image(found, platform)
         if image.config.platform.suits(platform):
@@ -57,13 +67,16 @@ def look_up(
     return remote.manifest.descriptor.digest, remote.config
 
 
-def _resolve(
-    name: str, request: BuildRequest, store: Store, platform: Platform, listener: Callable[[Transferred], None]
-) -> Image:
-    for given, place in request.contexts:
-        if place.startswith(LAYOUT) and same_image(given, name):
-            return _from_layout(place.removeprefix(LAYOUT), store, given, platform)
-    reference = Reference.parse(name)
+def _place(wanted: Wanted, request: BuildRequest) -> str:
+    """An image's name in a registry, or the folder of a layout behind its scheme."""
+    return wanted.name if wanted.context is None else dict(request.contexts)[wanted.context].removeprefix(IMAGE)
+
+
+def _resolve(wanted: Wanted, request: BuildRequest, store: Store, listener: Callable[[Transferred], None]) -> Image:
+    place, platform = _place(wanted, request), wanted.platform
+    if place.startswith(LAYOUT):
+        return _from_layout(place.removeprefix(LAYOUT), store, wanted.context or "", platform)
+    reference = Reference.parse(place)
     if not request.pull:
         found = store.tagged(reference)
         if found is not None:
@@ -72,7 +85,7 @@ def _resolve(
             if suits and all(store.has(layer) for layer in image.manifest.blobs):
                 return image
             if not suits and reference.digest:
-                raise PlatformNotFound(f"{name} is for {image.config.platform}, not for {platform}")
+                raise PlatformNotFound(f"{place} is for {image.config.platform}, not for {platform}")
     from pybuild.registry.transfer import pull
 
     return pull(store, reference, platform=platform, insecure=request.insecure, listener=listener)

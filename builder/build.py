@@ -17,6 +17,7 @@ from pybuild.builder.graph import CopyStep, RunStep, SourceStep
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.builder.planning import Plan, make_plan, read_dockerfile
 from pybuild.builder.recording import Recorder, recorded
+from pybuild.builder.refusal import refuse
 from pybuild.builder.request import BuildRequest, BuildResult, Output
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Image, Manifest, Platform
@@ -64,8 +65,11 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
         platform=platform,
         folders=tuple(folders),
         ignore=contexts[""].ignore,
-        resolve=lambda names: bases.resolve(names, request, store, platform=platform, listener=progress.emit),
+        resolve=lambda wanted: bases.resolve(wanted, request, store, listener=progress.emit),
     )
+    if request.timestamp is None and plan.graph.epoch is not None:
+        request = replace(request, timestamp=plan.graph.epoch)
+    refuse(plan)
     check_entitlements(plan.graph, request.run.allow, plan.source)
     for warning in (*plan.graph.warnings, *plan.remarks.notices):
         progress.emit(Notice(warning))
@@ -160,7 +164,7 @@ def _publish(
         config = replace(config, created=now)
     source = graph.steps[graph.chain(graph.target.last)[0]]
     assert isinstance(source, SourceStep)
-    layers = image_layers(graph, results, plan.images.get(source.image) if source.digest else None)
+    layers = image_layers(graph, results, plan.images.get(source.digest or ""))
     from pybuild.registry import media
 
     manifest = Manifest.build(store.add(config.encode(), media.OCI_CONFIG), layers)

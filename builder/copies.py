@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from pybuild.builder.graph import CopySource, CopyStep, File, Step
-from pybuild.builder.handlers import joined, title
+from pybuild.builder.handlers import title
 from pybuild.builder.layers.modes import Mode
+from pybuild.builder.paths import joined
 from pybuild.builder.scope import Scope, State
-from pybuild.grammar import DockerfileError, WordError
+from pybuild.grammar import DockerfileError, Span, WordError
 from pybuild.grammar.instructions import Copy, Heredoc
 from pybuild.grammar.words import expand_text
 
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://")
+
+# The flags that are carried out; the grammar knows more.
+_FLAGS = {
+    "ADD": ("chown", "chmod", "link", "exclude", "unpack"),
+    "COPY": ("from", "chown", "chmod", "link", "parents", "exclude"),
+}
+
+
+def check_flags(scope: Scope, instruction: Copy) -> None:
+    """Raise NotSupported for a flag that is not carried out yet."""
+    for flag in instruction.flags:
+        if flag.name not in _FLAGS[instruction.keyword]:
+            raise scope.unsupported(f"{instruction.keyword} --{flag.name}", flag.span)
+
+
+def whole(state: State, context: str, span: Span, text: str) -> CopyStep:
+    """All of a build context, for a stage that begins with it."""
+    return CopyStep(text, span, state.last, (CopySource(context, "/"),), "/", f"{text} (a build context)")
 
 
 def copy(scope: Scope, state: State, instruction: Copy, origin: int | str) -> tuple[State, Step]:

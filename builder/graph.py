@@ -6,6 +6,8 @@ Plain values all through, so that a graph can be stored, printed and compared (`
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from pybuild.grammar import Span
 from pybuild.registry import ImageConfig
 from pybuild.registry.values import frozen
@@ -15,12 +17,16 @@ Pairs = tuple[tuple[str, str], ...]
 
 @frozen
 class SourceStep:
-    """FROM: the layers of `image`, or none for `scratch`. `digest` pins the manifest once it is known."""
+    """FROM: the layers of `image`, or none for `scratch`. `digest` pins the manifest once it is known.
+
+    `platform` is there when it was said which one of several images this is.
+    """
 
     name: str
     span: Span
     image: str
     digest: str | None
+    platform: str | None = None
 
 
 @frozen
@@ -58,12 +64,20 @@ class File:
 
 
 @frozen
+class Device:
+    """One --device of a RUN: a CDI name such as `vendor.com/class=name`."""
+
+    name: str
+    is_required: bool = False
+
+
+@frozen
 class RunStep:
     """RUN: a command in a sandbox over the file system of `parent`.
 
     `env` is all that the command sees, build arguments included; `proxies` reach it too, and count for nothing else.
-    `network` is default, host or none, `security` sandbox or insecure; `devices` are the names behind --device. `scripts` are
-    files that the command finds under /dev/pipes, with mode 0755: a here-document that begins with `#!`.
+    `network` is default, host or none, `security` sandbox or insecure; `scripts` are files that the
+    command finds under /dev/pipes, with mode 0755: a here-document that begins with `#!`.
     """
 
     name: str
@@ -79,7 +93,7 @@ class RunStep:
     mounts: tuple[Mount, ...] = ()
     security: str = "sandbox"
     scripts: tuple[File, ...] = ()
-    devices: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
 
     @property
     def origins(self) -> tuple[int | str, ...]:
@@ -151,7 +165,7 @@ class WorkdirStep:
 
 @frozen
 class MetaStep:
-    """An instruction that changes only the config: it never runs, and makes one history entry."""
+    """An instruction that changes only the config: it never runs. It makes one history entry, and none if `created_by` is ""."""
 
     name: str
     span: Span
@@ -164,7 +178,7 @@ Step = SourceStep | RunStep | CopyStep | WorkdirStep | MetaStep
 
 @frozen
 class PlannedStage:
-    """One stage that the target needs: its last step, and the config that it ends with.
+    """One stage that the target needs: its last step, and the config that it ends with. Its own steps begin with `first`.
 
     `config` has the history and layers of the base image; those of the stage's own steps are added when they are known.
     """
@@ -172,15 +186,20 @@ class PlannedStage:
     name: str
     last: int
     config: ImageConfig
+    first: int = 0
 
 
 @frozen
 class BuildGraph:
-    """All steps, in an order in which they can run, and the stages; the target is the last stage."""
+    """All steps, in an order in which they can run, and the stages; the target is the last stage.
+
+    `epoch` is the time that the Dockerfile or its arguments set by SOURCE_DATE_EPOCH, in seconds since 1970.
+    """
 
     steps: tuple[Step, ...]
     stages: tuple[PlannedStage, ...]
     warnings: tuple[str, ...] = ()
+    epoch: int | None = None
 
     @property
     def target(self) -> PlannedStage:
@@ -189,7 +208,7 @@ class BuildGraph:
 
     def stage_of(self, number: int) -> str:
         """The name of the stage that a step belongs to."""
-        return next(stage.name for stage in self.stages if number <= stage.last)
+        return self.stages[bisect_right(self.stages, number, key=lambda stage: stage.first) - 1].name
 
     def chain(self, last: int) -> tuple[int, ...]:
         """The steps from a SourceStep to `last`, each built on the one before."""

@@ -1,28 +1,72 @@
-"""What each instruction does to a stage: one function each, from the state before a line to the state behind it, with the
-step that the line becomes. Which function is whose stands in HANDLERS. Pure.
+"""What each instruction does to a stage: one function each, which changes the state and gives the step that the line becomes.
+Which function is whose stands in HANDLERS. Pure.
 
 The history's spelling (`created_by`) is BuildKit's, so that other tools show it well.
 """
 
 from __future__ import annotations
 
-import json
-import posixpath
-import signal
+import re
+from collections import ChainMap
 from collections.abc import Callable
 
-from pybuild.builder.graph import MetaStep, Pairs, RunStep, Step, WorkdirStep
-from pybuild.builder.scope import PROXIES, Scope, State
+from pybuild.builder import spelling
+from pybuild.builder.graph import MetaStep, Pairs, Step, WorkdirStep
+from pybuild.builder.paths import joined
+from pybuild.builder.ports import exposed
+from pybuild.builder.scope import Scope, State
 from pybuild.grammar import DockerfileError, split
-from pybuild.grammar.instructions import Arg, Command, Instruction, Run, Start, Words
+from pybuild.grammar.errors import nearest
+from pybuild.grammar.instructions import Arg, Command, Healthcheck, Instruction, OnBuild, Start, Words
 from pybuild.grammar.instructions import Pairs as PairsInstruction
-from pybuild.registry.values import replace
+from pybuild.registry import config
 
-Handled = tuple[State, Step]
-Handler = Callable[[Scope, State, Instruction], Handled]
+Handler = Callable[[Scope, State, Instruction], Step]
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DEFAULT_SHELL = ("/bin/sh", "-c")
+# The names that Linux has for its signals; SIG before them is left out as often as not.
+_SIGNALS = frozenset(
+    [
+        "ABRT",
+        "ALRM",
+        "BUS",
+        "CHLD",
+        "CLD",
+        "CONT",
+        "FPE",
+        "HUP",
+        "ILL",
+        "INT",
+        "IO",
+        "IOT",
+        "KILL",
+        "PIPE",
+        "POLL",
+        "PROF",
+        "PWR",
+        "QUIT",
+        "SEGV",
+        "STKFLT",
+        "STOP",
+        "SYS",
+        "TERM",
+        "TRAP",
+        "TSTP",
+        "TTIN",
+        "TTOU",
+        "URG",
+        "USR1",
+        "USR2",
+        "VTALRM",
+        "WINCH",
+        "XCPU",
+        "XFSZ",
+        "RTMIN",
+        "RTMAX",
+    ]
+) | {*(f"RTMIN+{number}" for number in range(1, 16)), *(f"RTMAX-{number}" for number in range(1, 15))}
+_SIGNAL_NUMBER = re.compile(r"[+-]?0*[1-9][0-9]{0,8}", re.ASCII)
 
 
 def title(instruction: Instruction) -> str:
@@ -30,36 +74,34 @@ def title(instruction: Instruction) -> str:
     return " ".join(instruction.original.split())
 
 
-def _meta(state: State, instruction: Instruction, created_by: str) -> Handled:
-    return state, MetaStep(title(instruction), instruction.span, state.last, created_by)
-
-
-def _commanded(state: State, command: Command) -> tuple[str, ...]:
+def commanded(state: State, command: Command) -> tuple[str, ...]:
+    """A command as a list: the shell form behind the shell that SHELL says."""
     return command.words if command.is_json else (*(state.config.shell or _DEFAULT_SHELL), *command.words)
 
 
-def _quoted(words: tuple[str, ...]) -> str:
-    return "[" + " ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
+def _meta(state: State, instruction: Instruction, created_by: str) -> MetaStep:
+    return MetaStep(title(instruction), instruction.span, state.last, created_by)
 
 
-def _with(pairs: Pairs, added: Pairs) -> Pairs:
-    """The pairs with others on top: a name keeps its first place and gets its last value."""
-    return tuple((dict(pairs) | dict(added)).items())
-
-
-def _arg(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _arg(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Arg)
+    found: dict[str, str | None] = {}
+    given: dict[str, str] = {}
+    variables = ChainMap(given, state.variables)
     said = []
     for definition in instruction.definitions:
         name = definition.name
         value = scope.build_args.get(name)
         if value is None and definition.value is not None:
-            value = scope.expand(definition.value, state.variables)
-        if value is None:
-            value = scope.global_args.get(name, dict(state.arguments).get(name))
+            value = scope.expand(definition.value, variables)
+        elif value is None:
+            value = scope.global_args.get(name)
         said.append(name if value is None else f"{name}={value}")
-        # As in BuildKit's history: a name keeps its first place.
-        state = replace(state, arguments=tuple((dict(state.arguments) | {name: value}).items()))
+        found[name] = value if value is not None else found.get(name)
+        if value is not None:
+            given[name] = value
+    for name, value in found.items():
+        state.set_argument(name, value)
     return _meta(state, instruction, "ARG " + " ".join(said))
 
 
@@ -70,34 +112,62 @@ def _pairs(scope: Scope, state: State, instruction: Instruction) -> Pairs:
     return tuple((scope.expand(pair.name, variables), scope.expand(pair.value, variables)) for pair in instruction.pairs)
 
 
-def _env(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _env(scope: Scope, state: State, instruction: Instruction) -> Step:
     pairs = _pairs(scope, state, instruction)
-    env = _with(tuple(state.config.environment.items()), pairs)
-    state = state.configured(env=tuple(f"{name}={value}" for name, value in env))
+    state.set_env(pairs)
     return _meta(state, instruction, "ENV " + " ".join(f"{name}={value}" for name, value in pairs))
 
 
-def _label(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _label(scope: Scope, state: State, instruction: Instruction) -> Step:
     pairs = _pairs(scope, state, instruction)
-    state = state.configured(labels=_with(state.config.labels, pairs))
+    state.labels.update(pairs)
     return _meta(state, instruction, "LABEL " + " ".join(f"{name}={value}" for name, value in pairs))
 
 
-def _cmd(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _cmd(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Start)
-    words = _commanded(state, instruction.command)
-    return _meta(replace(state.configured(cmd=words), has_cmd=True), instruction, f"CMD {_quoted(words)}")
+    words = commanded(state, instruction.command)
+    state.configured(cmd=words)
+    state.has_cmd = True
+    return _meta(state, instruction, f"CMD {spelling.quoted(words)}")
 
 
-def _entrypoint(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _entrypoint(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Start)
-    words = _commanded(state, instruction.command)
+    words = commanded(state, instruction.command)
     # A CMD of the base was meant for the base's entrypoint; one of this file stays.
-    state = state.configured(entrypoint=words, cmd=state.config.cmd if state.has_cmd else None)
-    return _meta(state, instruction, f"ENTRYPOINT {_quoted(words)}")
+    state.configured(entrypoint=words, cmd=state.config.cmd if state.has_cmd else None)
+    return _meta(state, instruction, f"ENTRYPOINT {spelling.quoted(words)}")
 
 
-def _expose(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _shell(scope: Scope, state: State, instruction: Instruction) -> Step:
+    assert isinstance(instruction, Start)
+    words = instruction.command.words
+    state.configured(shell=words)
+    return _meta(state, instruction, f"SHELL [{' '.join(words)}]")
+
+
+def _healthcheck(scope: Scope, state: State, instruction: Instruction) -> Step:
+    assert isinstance(instruction, Healthcheck)
+    command = instruction.command
+    if command is None:
+        health = config.Healthcheck(("NONE",))
+    else:
+        test = ("CMD" if command.is_json else "CMD-SHELL", *command.words)
+        times = (instruction.interval, instruction.timeout, instruction.start_period, instruction.start_interval)
+        health = config.Healthcheck(test, *times, instruction.retries)
+    state.configured(healthcheck=health)
+    return _meta(state, instruction, f"HEALTHCHECK {spelling.healthcheck(health)}")
+
+
+def _onbuild(scope: Scope, state: State, instruction: Instruction) -> Step:
+    assert isinstance(instruction, OnBuild)
+    state.triggers.append(instruction.text)
+    # It tells nothing of this image, and BuildKit's history has no word of it.
+    return _meta(state, instruction, "")
+
+
+def _expose(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Words)
     ports: list[str] = []
     # Sorted as written, before anything is expanded: BuildKit's order, which the history shows.
@@ -111,117 +181,68 @@ def _expose(scope: Scope, state: State, instruction: Instruction) -> Handled:
                 ports += exposed(text)
             except ValueError as error:
                 raise scope.wrong(str(error), word.span, "write PORT, PORT/udp or FIRST-LAST/tcp") from None
-    state = state.configured(exposed_ports=tuple(dict.fromkeys((*state.config.exposed_ports, *ports))))
+    state.ports.update(dict.fromkeys(ports))
     return _meta(state, instruction, f"EXPOSE [{' '.join(ports)}]")
 
 
-def exposed(text: str) -> list[str]:
-    """The ports that one word of EXPOSE means, each as `80/tcp`. Raises ValueError."""
-    numbers, _, protocol = text.partition("/")
-    protocol = protocol.lower() or "tcp"
-    if protocol not in ("tcp", "udp", "sctp"):
-        raise ValueError(f"no such protocol: {protocol!r}")
-    first, dash, last = numbers.rpartition(":")[2].partition("-")
-    if not first.isascii() or not first.isdigit() or (dash and not (last.isascii() and last.isdigit())):
-        raise ValueError(f"not a port: {text!r}")
-    low, high = int(first), int(last or first)
-    if high > 65535 or low > high:
-        raise ValueError(f"not a range of ports: {text!r}" if dash else f"not a port: {text!r}")
-    return [f"{port}/{protocol}" for port in range(low, high + 1)]
-
-
-def _volume(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _volume(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Words)
     volumes = tuple(scope.expand(word, state.variables).strip() for word in instruction.words)
     if "" in volumes:
         raise scope.wrong("VOLUME with an empty path", instruction.words[volumes.index("")].span, "name a directory")
-    state = state.configured(volumes=tuple(dict.fromkeys((*state.config.volumes, *volumes))))
+    state.volumes.update(dict.fromkeys(volumes))
     return _meta(state, instruction, f"VOLUME [{' '.join(volumes)}]")
 
 
-def _user(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _user(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Words)
     # An empty name is root, as in BuildKit.
     user = scope.expand(instruction.words[0], state.variables)
-    return _meta(state.configured(user=user), instruction, f"USER {user}")
+    state.configured(user=user)
+    return _meta(state, instruction, f"USER {user}")
 
 
-def _stopsignal(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _stopsignal(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Words)
-    text = scope.expand(instruction.words[0], state.variables)
-    name = text.upper()
-    known = {item.name for item in signal.Signals} | {f"SIGRT{n}" for n in ("MIN", "MAX")}
-    is_number = text.isascii() and text.isdigit() and 0 < int(text) <= 64
-    if not is_number and f"SIG{name.removeprefix('SIG')}".split("+")[0].split("-")[0] not in known:
-        raise scope.wrong(f"no such signal: {text!r}", instruction.words[0].span, "SIGTERM, SIGINT or a number from 1 to 64")
-    return _meta(state.configured(stop_signal=text), instruction, f"STOPSIGNAL {text}")
+    word = instruction.words[0]
+    text = scope.expand(word, state.variables)
+    name = text.upper().removeprefix("SIG")
+    if name not in _SIGNALS and not _SIGNAL_NUMBER.fullmatch(text):
+        close = nearest(name, sorted(_SIGNALS)) if name else None
+        hint = f"did you mean SIG{close}?" if close else "SIGTERM, SIGINT or a number from 1 to 64"
+        raise scope.wrong(f"no such signal: {text!r}", word.span, hint)
+    state.configured(stop_signal=text)
+    return _meta(state, instruction, f"STOPSIGNAL {text}")
 
 
-def _maintainer(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _maintainer(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Words)
-    author = instruction.words[0].text
-    return _meta(replace(state, author=author), instruction, f"MAINTAINER {author}")
+    state.author = instruction.words[0].text
+    return _meta(state, instruction, f"MAINTAINER {state.author}")
 
 
-def _workdir(scope: Scope, state: State, instruction: Instruction) -> Handled:
+def _workdir(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Words)
     # An empty path is the directory from before, as in BuildKit.
     path = joined(state.config.working_dir, scope.expand(instruction.words[0], state.variables))
-    state = state.configured(working_dir=path)
-    step = WorkdirStep(title(instruction), instruction.span, state.last, path, state.config.user, f"WORKDIR {path}")
-    return state, step
+    state.configured(working_dir=path)
+    return WorkdirStep(title(instruction), instruction.span, state.last, path, state.config.user, f"WORKDIR {path}")
 
 
-def joined(directory: str, path: str) -> str:
-    """An absolute, cleaned path; a relative one is meant from `directory`."""
-    return "/" + posixpath.normpath(posixpath.join("/", directory or "/", path)).strip("/")
-
-
-def _run(scope: Scope, state: State, instruction: Instruction) -> Handled:
-    assert isinstance(instruction, Run)
-    if instruction.heredocs:
-        raise scope.unsupported("RUN with a here-document", instruction.span, "join the commands with '&&'")
-    if not instruction.command.words:
-        raise scope.wrong("RUN without a command", instruction.span, "write RUN COMMAND")
-    argv = _commanded(state, instruction.command)
-    variables = state.variables
-    declared = dict(state.arguments)
-    said = [f"{name}={variables.get(name, '')}" for name in declared]
-    prefix = [f"|{len(said)}", *said] if said else []
-    proxies = tuple((name, value) for name, value in scope.options.build_args if name in PROXIES and name not in variables)
-    step = RunStep(
-        name=title(instruction),
-        span=instruction.span,
-        parent=state.last,
-        argv=argv,
-        env=tuple(variables.items()),
-        proxies=proxies,
-        cwd=state.config.working_dir or "/",
-        user=state.config.user,
-        created_by="RUN " + " ".join((*prefix, *argv)),
-        network=scope.options.network,
-    )
-    return state, step
-
-
-# COPY and ADD are in copies.py: they need to know the stages.
+# RUN is in runs.py, COPY and ADD are in copies.py: they need to know the stages.
 HANDLERS: dict[str, Handler] = {
     "ARG": _arg,
     "CMD": _cmd,
     "ENTRYPOINT": _entrypoint,
     "ENV": _env,
     "EXPOSE": _expose,
+    "HEALTHCHECK": _healthcheck,
     "LABEL": _label,
     "MAINTAINER": _maintainer,
-    "RUN": _run,
+    "ONBUILD": _onbuild,
+    "SHELL": _shell,
     "STOPSIGNAL": _stopsignal,
     "USER": _user,
     "VOLUME": _volume,
     "WORKDIR": _workdir,
-}
-# The flags that are carried out; the grammar knows more.
-FLAGS = {
-    "ADD": ("chown", "chmod", "link", "exclude", "unpack"),
-    "COPY": ("from", "chown", "chmod", "link", "parents", "exclude"),
-    "FROM": ("platform",),
 }

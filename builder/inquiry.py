@@ -15,10 +15,11 @@ from pybuild.builder.lint import Finding, Known, Report, image_names, lint, sett
 from pybuild.builder.lint.mending import mend
 from pybuild.builder.lint.outline import Outline, Target, outline, targets
 from pybuild.builder.lint.walk import view
-from pybuild.builder.plan import Base, needed_images, plan, target_index
-from pybuild.builder.planning import read_dockerfile
+from pybuild.builder.outline import target_index
+from pybuild.builder.plan import Base, needed_images, plan
+from pybuild.builder.planning import options_of, read_dockerfile
 from pybuild.builder.request import BuildRequest
-from pybuild.builder.scope import Options
+from pybuild.builder.wanted import Wanted
 from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.grammar.instructions import Dockerfile
 from pybuild.registry import ImageConfig, Platform, Store
@@ -40,9 +41,8 @@ def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferre
     """Lint all stages, or those that the target needs, and plan the target. Raises BuildError, DockerfileError, RegistryError."""
     platform = request.platform or Platform.here()
     source, dockerfile, known = _known(request, platform)
-    found = {
-        name: bases.look_up(name, request, store, platform=platform, listener=listener) for name in image_names(dockerfile, known)
-    }
+    names = image_names(dockerfile, known)
+    found = {name: bases.look_up(bases.wanted(name, request, platform), request, store, listener=listener) for name in names}
     configs = {name: config for name, (_, config) in found.items()}
     known = _with(known, configs)
     settings = settings_of(dockerfile, known)
@@ -52,10 +52,13 @@ def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferre
 
     report = lint(dockerfile, known, settings)
     mended = mend(source.text.encode("utf-8", "surrogateescape"), find)
-    options = Options(platform, request.build_args, request.target, known.folders, network=request.network)
+    options = options_of(request, platform, known.folders)
     error: BuildError | DockerfileError | None = None
+    images: dict[Wanted, Base] = {}
     try:
-        plan(dockerfile, options, {name: Base(*found[name]) for name in needed_images(dockerfile, options) if name in found})
+        while missing := [image for image in needed_images(dockerfile, options, images) if image not in images]:
+            images |= {image: Base(*bases.look_up(image, request, store, listener=listener)) for image in missing}
+        plan(dockerfile, options, images)
     except (BuildError, DockerfileError) as wrong:
         error = wrong
     return Checked(source, report, mended.count, error)

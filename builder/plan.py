@@ -1,272 +1,208 @@
-"""From the Dockerfile to the IR: which stages the target needs, on which images, and every step with nothing left to expand.
+"""From the Dockerfile to the IR: every step of the stages that the target needs, with nothing left to expand.
 
-Two calls, since the images have to be fetched in between: `needed_images`, then `plan` with what was found. Pure.
+Two calls, since the images have to be fetched in between: `needed_images`, again as long as it names new ones, for a base may
+have triggers; then `plan` with what was found. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import assert_never
 
-from pybuild.builder import copies, handlers
+from pybuild.builder import arguments, copies, handlers, runs
 from pybuild.builder.errors import PlanError
 from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep, Step
-from pybuild.builder.scope import Options, Scope, State, is_known_argument, platform_args
-from pybuild.grammar import Span
-from pybuild.grammar.instructions import Arg, Copy, Dockerfile, Instruction, Stage, Word
-from pybuild.registry import Digest, ImageConfig, Platform, Reference, RunConfig
-from pybuild.registry.errors import InvalidReference
-from pybuild.registry.reference import same_image
+from pybuild.builder.outline import SCRATCH, Base, Folder, Origin, Outline, Scratch
+from pybuild.builder.problems import Problems
+from pybuild.builder.scope import Scope, State
+from pybuild.builder.triggers import Trigger
+from pybuild.builder.wanted import Options, Wanted
+from pybuild.grammar import DockerfileError, Span
+from pybuild.grammar.instructions import Copy, Dockerfile, Instruction, Run
+from pybuild.registry import ImageConfig, RunConfig
 from pybuild.registry.values import replace
 
-SCRATCH = "scratch"
+__all__ = ["Base", "Wanted", "needed_images", "plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
-    """An image that a stage starts from or copies from: its manifest's digest, and its config."""
+def needed_images(dockerfile: Dockerfile, options: Options, known: Mapping[Wanted, Base] | None = None) -> tuple[Wanted, ...]:
+    """The images that the target needs, in the order of their first use, as far as can be told with those known.
 
-    digest: Digest
-    config: ImageConfig
-
-
-def needed_images(dockerfile: Dockerfile, options: Options) -> tuple[str, ...]:
-    """The images that the target needs, as the Dockerfile names them, in the order of their first use."""
-    outline = _Outline.of(dockerfile, options)
-    found: dict[str, None] = {}
+    Raises PlanError and DockerfileError, all with their place, when the Dockerfile cannot be planned with any images.
+    """
+    problems = Problems()
+    outline = Outline(dockerfile, options, known or {}, problems)
+    if problems:
+        # What else is wrong is told in one go, as far as it does not hang on what the images say.
+        _Planner(outline, known or {}).stages_to_target()
+        problems.check()
+    found: dict[Wanted, None] = {}
     for index in outline.needed:
-        base = outline.base(index)
-        if isinstance(base, str) and base != SCRATCH:
-            found.setdefault(base)
-        for instruction in outline.stage(index).instructions:
-            if isinstance(instruction, Copy):
-                origin = outline.origin(index, instruction)
-                if origin and isinstance(origin, str) and outline.folder(origin) is None:
-                    found.setdefault(origin)
+        found |= {origin: None for origin in outline.references(index) if isinstance(origin, Wanted)}
     return tuple(found)
 
 
-def plan(dockerfile: Dockerfile, options: Options, bases: Mapping[str, Base]) -> BuildGraph:
+def plan(dockerfile: Dockerfile, options: Options, bases: Mapping[Wanted, Base]) -> BuildGraph:
     """The steps to the target. `bases` has every image that `needed_images` names.
 
-    Raises PlanError, NotSupported and DockerfileError, all with their place.
+    Raises PlanError, NotSupported and DockerfileError, all with their place; the first of several has the others behind it.
     """
-    outline = _Outline.of(dockerfile, options)
+    problems = Problems()
+    outline = Outline(dockerfile, options, bases, problems)
     planner = _Planner(outline, bases)
-    for index in outline.needed:
-        planner.stage(index)
-    return BuildGraph(tuple(planner.steps), tuple(planner.stages), _warnings(dockerfile, options, outline.scope))
+    planner.stages_to_target()
+    epoch = None
+    try:
+        epoch = arguments.epoch(outline.scope)
+    except PlanError as error:
+        problems.add(error)
+    problems.check()
+    return BuildGraph(tuple(planner.steps), tuple(planner.stages), _warnings(dockerfile, options), epoch)
 
 
-@dataclass(frozen=True, slots=True)
-class _Outline:
-    """The stages and how they refer to each other."""
-
-    dockerfile: Dockerfile
-    scope: Scope
-    needed: tuple[int, ...] = ()
-
-    @classmethod
-    def of(cls, dockerfile: Dockerfile, options: Options) -> _Outline:
-        target = target_index(dockerfile, options.target)
-        name = options.target or (dockerfile.stages[target].start.name or Word("default", dockerfile.stages[0].start.span)).text
-        scope = Scope(dockerfile.source, dockerfile.escape, options, platform_args(options.platform, Platform.here(), name))
-        given: dict[str, str] = {}
-        for definition in (definition for arg in dockerfile.arguments for definition in arg.definitions):
-            value = scope.build_args.get(definition.name)
-            if value is None and definition.value is not None:
-                value = scope.expand(definition.value, {**scope.global_args, **given})
-            if value is not None:
-                given[definition.name] = value
-        outline = cls(dockerfile, replace(scope, global_args={**scope.global_args, **given}))
-        reached: set[int] = set()
-        pending = [target]
-        while pending:
-            if (index := pending.pop()) not in reached:
-                reached.add(index)
-                pending += outline.references(index)
-        return replace(outline, needed=tuple(sorted(reached)))
-
-    def stage(self, index: int) -> Stage:
-        return self.dockerfile.stages[index]
-
-    def references(self, index: int) -> list[int]:
-        """The earlier stages that a stage needs."""
-        copies = (item for item in self.stage(index).instructions if isinstance(item, Copy))
-        named = [self.base(index), *(self.origin(index, copy) for copy in copies)]
-        return [reference for reference in named if isinstance(reference, int)]
-
-    def earlier(self, index: int, name: str) -> int | None:
-        """The stage of this name before stage `index`; of two with one name, the later."""
-        for stage in reversed(self.dockerfile.stages[:index]):
-            if stage.start.name is not None and stage.name == name.lower():
-                return stage.index
-        return None
-
-    def base(self, index: int) -> int | str:
-        """What a stage starts from: an earlier stage, or an image's name."""
-        start = self.stage(index).start
-        name = self.scope.expand(start.image, self.scope.global_args)
-        if not name:
-            raise self.scope.wrong(
-                f"FROM {start.image.text}: there is nothing in it",
-                start.image.span,
-                "an ARG before the first FROM gives it a default",
-            )
-        stage = self.earlier(index, name)
-        return name if stage is None else stage
-
-    def origin(self, index: int, copy: Copy) -> int | str:
-        """What a COPY reads: "" for the main context, an earlier stage, or the name of an image or folder."""
-        flag = copy.flag("from")
-        if flag is None or flag.value is None:
-            return ""
-        name = self.scope.expand(flag.value, self.scope.global_args)
-        stage = self.earlier(index, name)
-        if stage is not None:
-            return stage
-        if name.isdigit():
-            if int(name) < index:
-                return int(name)
-            raise self.scope.wrong(f"there is no stage {name} before this one", flag.value.span, self._stages_hint(index, name))
-        later = [stage.name for stage in self.dockerfile.stages[index:] if stage.start.name is not None]
-        if name.lower() in later:
-            raise self.scope.wrong(
-                f'stage "{name}" is not before this one', flag.value.span, "a stage copies from those above it"
-            )
-        if self.folder(name) is None:
-            self._check_image(name, flag.value.span, index)
-        return name
-
-    def folder(self, name: str) -> str | None:
-        """The name of the build context that is a folder and is meant by `name`."""
-        return next((folder for folder in self.scope.options.folders if same_image(folder, name)), None)
-
-    def _check_image(self, name: str, span: Span, index: int) -> None:
-        close = self._close(index, name)
-        # A misspelt stage would be looked for in a registry, and the answer would be about that.
-        if close and "/" not in name and ":" not in name:
-            raise self.scope.wrong(f'no stage named "{name}"', span, self._stages_hint(index, name))
-        try:
-            Reference.parse(name)
-        except InvalidReference as error:
-            raise self.scope.wrong(error.message, span, error.hint) from None
-
-    def _close(self, index: int, name: str) -> list[str]:
-        names = [stage.name for stage in self.dockerfile.stages[:index] if stage.start.name is not None]
-        from difflib import get_close_matches
-
-        return get_close_matches(name.lower(), names, 1, 0.75)
-
-    def _stages_hint(self, index: int, name: str) -> str:
-        close = self._close(index, name)
-        stages = ", ".join(stage.name for stage in self.dockerfile.stages[:index]) or "none"
-        return (f'did you mean "{close[0]}"? ' if close else "") + f"stages here: {stages}"
+def _warnings(dockerfile: Dockerfile, options: Options) -> tuple[str, ...]:
+    notices = (notice.on(dockerfile.source) for notice in dockerfile.notices)
+    return (*notices, *arguments.unused(dockerfile, options))
 
 
-def target_index(dockerfile: Dockerfile, name: str | None) -> int:
-    """The stage that --target names, the last one without it. Raises PlanError."""
-    if name is None:
-        return len(dockerfile.stages) - 1
-    for stage in reversed(dockerfile.stages):
-        if stage.start.name is not None and stage.name == name.lower():
-            return stage.index
-    if name.isdigit() and int(name) < len(dockerfile.stages):
-        return int(name)
-    names = [stage.name for stage in dockerfile.stages]
-    from difflib import get_close_matches
-
-    close = get_close_matches(name.lower(), names, 1)
-    hint = (f'did you mean "{close[0]}"? ' if close else "") + f"stages here: {', '.join(names)}"
-    raise PlanError(f'{dockerfile.source.name}: no stage named "{name}" to build', hint=hint)
+class _Broken(Exception):
+    """A line reads what could not be planned; that has been told already."""
 
 
-@dataclass(slots=True)
 class _Planner:
-    outline: _Outline
-    bases: Mapping[str, Base]
-    steps: list[Step] = field(default_factory=list)
-    stages: list[PlannedStage] = field(default_factory=list)
-    _ends: dict[int, tuple[State, ImageConfig]] = field(default_factory=dict)
-    _images: dict[str, int] = field(default_factory=dict)
+    """Plans one stage after the other. What is wrong goes to the outline's problems."""
 
-    def stage(self, index: int) -> None:
-        """Plan one stage; those that it needs are planned already."""
-        stage, scope = self.outline.stage(index), self.outline.scope
-        self._check_flags(stage.start)
-        base = self.outline.base(index)
-        if isinstance(base, int):
-            state, image = self._ends[base]
-            state = replace(state, has_cmd=False)
-        else:
-            state, image = self._started(base, stage)
-        for instruction in stage.instructions:
-            self._check_flags(instruction)
-            if isinstance(instruction, Copy):
-                state, step = copies.copy(scope, state, instruction, self._origin(index, instruction))
-            elif handler := handlers.HANDLERS.get(instruction.keyword):
-                state, step = handler(scope, state, instruction)
-            else:
-                raise scope.unsupported(instruction.keyword, instruction.span)
-            self.steps.append(step)
-            state = replace(state, last=len(self.steps) - 1)
-        if index == self.outline.needed[-1] and scope.options.labels:
-            state = state.configured(labels=tuple((dict(state.config.labels) | dict(scope.options.labels)).items()))
+    def __init__(self, outline: Outline, bases: Mapping[Wanted, Base]) -> None:
+        self.steps: list[Step] = []
+        self.stages: list[PlannedStage] = []
+        self._outline = outline
+        self._bases = bases
+        self._ends: dict[int, tuple[State, ImageConfig]] = {}
+        self._sources: dict[Wanted | Scratch, int] = {}
+        # Stages whose base is not known, and what is built on them: nothing is said of lines that may hang on it.
+        self._vague: set[int] = set()
+
+    def stages_to_target(self) -> None:
+        """Plan all stages that the target needs."""
+        for index in self._outline.needed:
+            self._stage(index)
+
+    def _stage(self, index: int) -> None:
+        outline, scope, first = self._outline, self._outline.scope, len(self.steps)
+        state, image = self._started(index)
+        for trigger in outline.fired(index):
+            try:
+                self._append(state, trigger.told(self._step(index, trigger.scope, state, trigger.instruction)))
+            except (PlanError, DockerfileError) as error:
+                self._tell(index, trigger.blamed(error), trigger)
+            except _Broken:
+                pass
+        for instruction in outline.instructions(index):
+            try:
+                self._append(state, self._step(index, scope, state, instruction))
+            except (PlanError, DockerfileError) as error:
+                self._tell(index, error)
+            except _Broken:
+                pass
+        if index == outline.target:
+            state.labels.update(scope.options.labels)
+            image = self._for_target(image)
         self._ends[index] = (state, image)
-        config = replace(image, config=state.config, author=state.author)
-        self.stages.append(PlannedStage(stage.name, state.last, config))
+        config = replace(image, config=state.finished(), author=state.author)
+        self.stages.append(PlannedStage(outline.stage(index).name, state.last, config, first))
 
-    def _started(self, name: str, stage: Stage) -> tuple[State, ImageConfig]:
-        scope = self.outline.scope
-        span = stage.start.image.span
-        if self.outline.folder(name) is not None:
-            raise scope.unsupported(f"FROM a folder ({name})", span, "COPY --from it onto FROM scratch")
-        if name == SCRATCH:
-            image = ImageConfig(scope.options.platform, RunConfig(working_dir="/"))
+    def _append(self, state: State, step: Step) -> None:
+        self.steps.append(step)
+        state.last = len(self.steps) - 1
+
+    def _tell(self, index: int, error: PlanError | DockerfileError, trigger: Trigger | None = None) -> None:
+        source = error.source
+        if index in self._vague and trigger is None and source is not None and error.span is not None:
+            # What a variable is may come from the base.
+            lines = source.text.split("\n")[error.span.line - 1 : error.span.end_line]
+            if any("$" in line for line in lines):
+                return
+        self._outline.problems.add(error)
+
+    def _step(self, index: int, scope: Scope, state: State, instruction: Instruction) -> Step:
+        if isinstance(instruction, Run):
+            return runs.run(scope, state, instruction, lambda name, span: self._named(index, name, span, scope))
+        if isinstance(instruction, Copy):
+            copies.check_flags(scope, instruction)
+            origin = self._outline.origin(index, instruction, scope)
+            return copies.copy(scope, state, instruction, self._read(origin, instruction.span))[1]
+        return handlers.HANDLERS[instruction.keyword](scope, state, instruction)
+
+    # Where a stage begins
+
+    def _started(self, index: int) -> tuple[State, ImageConfig]:
+        base, start = self._outline.base(index), self._outline.stage(index).start
+        platform = self._outline.options.platform
+        if isinstance(base, int):
+            if base in self._vague:
+                self._vague.add(index)
+            state, image = self._ends[base]
+            return state.fork(), image
+        empty = ImageConfig(platform, RunConfig(working_dir="/"))
+        text = " ".join(start.original.split())
+        if isinstance(base, Wanted) and base in self._bases:
+            image = self._bases[base].config
+            platform_flag = start.flag("platform")
+            shown = str(base.platform) if platform_flag is not None else None
+            number = self._source(base, start.span, text, shown, is_shared=False)
         else:
-            image = self.bases[name].config
-            if image.config.on_build:
-                raise scope.unsupported(f"{name} has ONBUILD triggers, which", span)
-        number = self._source(name, stage.start.span, " ".join(stage.start.original.split()), shared=False)
+            image = empty
+            number = self._source(Scratch(), start.span, text, None, is_shared=False)
+            if base is None or isinstance(base, Wanted):
+                self._vague.add(index)
         config = image.config
         if not any(item.startswith("PATH=") for item in config.env):
             config = replace(config, env=(*config.env, f"PATH={handlers.DEFAULT_PATH}"))
-        return State(config, image.author, number), image
+        state = State(replace(config, on_build=()), image.author, number)
+        if isinstance(base, Folder):
+            self._append(state, copies.whole(state, base.name, start.span, text))
+        return state, image
 
-    def _origin(self, index: int, copy: Copy) -> int | str:
-        """The step that a COPY reads, or the name of a folder."""
-        origin = self.outline.origin(index, copy)
-        if isinstance(origin, int):
-            return self._ends[origin][0].last
-        folder = self.outline.folder(origin)
-        if origin == "" or folder is not None:
-            return folder or ""
-        return self._source(origin, copy.span, f"FROM {origin}", shared=True)
+    def _for_target(self, image: ImageConfig) -> ImageConfig:
+        """The image is for the platform that was asked for, whatever its base was for."""
+        options, was = self._outline.options, image.platform
+        wanted = options.platform
+        if not options.is_platform_asked:
+            return image
+        if (wanted.os, wanted.architecture) == (was.os, was.architecture):
+            wanted = replace(wanted, variant=wanted.variant or was.variant, os_version=wanted.os_version or was.os_version)
+        return replace(image, platform=wanted)
 
-    def _source(self, name: str, span: Span, text: str, *, shared: bool) -> int:
-        if shared and name in self._images:
-            return self._images[name]
-        digest = None if name == SCRATCH else str(self.bases[name].digest)
-        self.steps.append(SourceStep(text, span, name, digest))
-        self._images[name] = len(self.steps) - 1
-        return len(self.steps) - 1
+    # What a line reads
 
-    def _check_flags(self, instruction: Instruction) -> None:
-        scope = self.outline.scope
-        for flag in instruction.flags:
-            if flag.name not in handlers.FLAGS.get(instruction.keyword, ()):
-                raise scope.unsupported(f"{instruction.keyword} --{flag.name}", flag.span)
-            if instruction.keyword == "FROM" and flag.value is not None:
-                wanted = scope.expand(flag.value, scope.global_args)
-                if wanted != str(scope.options.platform):
-                    raise scope.unsupported(f"FROM --platform={wanted}", flag.span, "leave it out, or build with --platform")
+    def _named(self, index: int, name: str, span: Span, scope: Scope) -> int | str:
+        return self._read(self._outline.named(index, name, span, scope), span)
 
+    def _read(self, origin: Origin | None, span: Span) -> int | str:
+        """The step that a line reads, or the name of a context."""
+        match origin:
+            case None:
+                raise _Broken
+            case int():
+                return self._ends[origin][0].last
+            case Folder():
+                return origin.name
+            case Scratch():
+                return self._source(origin, span, f"FROM {SCRATCH}", None, is_shared=True)
+            case Wanted():
+                if origin not in self._bases:
+                    raise _Broken
+                return self._source(origin, span, f"FROM {origin.name}", None, is_shared=True)
+            case _:
+                assert_never(origin)
 
-def _warnings(dockerfile: Dockerfile, options: Options, scope: Scope) -> tuple[str, ...]:
-    declared = {definition.name for arg in dockerfile.arguments for definition in arg.definitions}
-    for stage in dockerfile.stages:
-        for instruction in stage.instructions:
-            if isinstance(instruction, Arg):
-                declared |= {definition.name for definition in instruction.definitions}
-    unused = [name for name, _ in options.build_args if name not in declared and not is_known_argument(name)]
-    return tuple(f"--build-arg {name}: no ARG of this name is in {scope.source.name}" for name in unused)
+    def _source(self, origin: Wanted | Scratch, span: Span, text: str, platform: str | None, *, is_shared: bool) -> int:
+        if is_shared and origin in self._sources:
+            return self._sources[origin]
+        if isinstance(origin, Wanted):
+            step = SourceStep(text, span, origin.name, str(self._bases[origin].digest), platform)
+        else:
+            step = SourceStep(text, span, SCRATCH, None)
+        self.steps.append(step)
+        self._sources[origin] = len(self.steps) - 1
+        return self._sources[origin]

@@ -16,21 +16,23 @@ from pybuild.builder.graph import BuildGraph
 from pybuild.builder.ignore import Ignore
 from pybuild.builder.remarks import Remarks, remarks
 from pybuild.builder.request import BuildRequest
+from pybuild.builder.wanted import Options, Wanted
 from pybuild.builder.workspace import Workspace
 from pybuild.grammar import Source
 from pybuild.registry import Image, Platform
 from pybuild.registry.values import frozen
 
 if TYPE_CHECKING:
-    from pybuild.builder.scope import Options
+    from pybuild.builder.plan import Base
+    from pybuild.grammar.instructions import Dockerfile
 
-_FORMAT = 5
+_FORMAT = 4
 _T = TypeVar("_T")
 
 
 @frozen
 class Plan:
-    """The IR, the images that it stands on by their names in the Dockerfile, and the text it comes from."""
+    """The IR, the images that it stands on by their digests, and the text it comes from."""
 
     graph: BuildGraph
     images: Mapping[str, Image]
@@ -49,8 +51,9 @@ def read_dockerfile(request: BuildRequest) -> tuple[Source, tuple[str, ...]]:
         raise ContextError(f"no Dockerfile: {path}", hint=hint) from None
     except OSError as error:
         raise ContextError(f"cannot read {path}: {error.strerror}") from error
+    text = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
     shown = os.path.relpath(path) if not os.path.isabs(path) else path
-    return Source.of(shown, content), (f"{os.path.abspath(path)}.dockerignore", ".dockerignore")
+    return Source(shown, text), (f"{os.path.abspath(path)}.dockerignore", ".dockerignore")
 
 
 def make_plan(
@@ -61,30 +64,28 @@ def make_plan(
     platform: Platform,
     folders: tuple[str, ...],
     ignore: Ignore,
-    resolve: Callable[[tuple[str, ...]], dict[str, Image]],
+    resolve: Callable[[tuple[Wanted, ...]], Mapping[Wanted, Image]],
 ) -> Plan:
     """The plan of a build. `resolve` fetches the images that are needed. Raises DockerfileError, PlanError, RegistryError."""
     memory = _Memory(workspace)
-    asked = (
-        _FORMAT,
-        source.name,
-        source.text,
-        str(platform),
-        request.build_args,
-        request.target,
-        folders,
-        request.labels,
-        request.network,
-    )
-    names = memory.get("images", asked)
-    if not isinstance(names, tuple):
-        names = memory.put("images", asked, _needed(source, request, platform, folders))
-    images = resolve(names)
-    bases = tuple((name, image.manifest.descriptor.digest) for name, image in images.items())
-    graph = memory.get("graph", (asked, bases))
+    options = options_of(request, platform, folders)
+    asked = (_FORMAT, source.name, source.text, options)
+    planner = _Planner(source, options)
+    images: dict[Wanted, Image] = {}
+    while True:
+        known = tuple((wanted, image.manifest.descriptor.digest) for wanted, image in images.items())
+        needed = memory.get("images", (asked, known))
+        if not isinstance(needed, tuple):
+            needed = memory.put("images", (asked, known), planner.needed(images))
+        # Triggers of a base may read images that the Dockerfile does not name.
+        missing = tuple(wanted for wanted in needed if wanted not in images)
+        if not missing:
+            break
+        images |= resolve(missing)
+    graph = memory.get("graph", (asked, known))
     if not isinstance(graph, BuildGraph):
-        graph = memory.put("graph", (asked, bases), _planned(source, request, platform, folders, images))
-    said = memory.get("remarks", (asked, bases, ignore.patterns))
+        graph = memory.put("graph", (asked, known), planner.planned(images))
+    said = memory.get("remarks", (asked, known, ignore.patterns))
     if not isinstance(said, Remarks):
         made = remarks(
             source,
@@ -92,33 +93,15 @@ def make_plan(
             build_args=request.build_args,
             target=request.target,
             folders=folders,
-            bases={name: image.config for name, image in images.items()},
+            bases={wanted.name: image.config for wanted, image in images.items()},
             ignore=ignore,
         )
-        said = memory.put("remarks", (asked, bases, ignore.patterns), made)
-    return Plan(graph, images, source, said)
+        said = memory.put("remarks", (asked, known, ignore.patterns), made)
+    return Plan(graph, {str(image.manifest.descriptor.digest): image for image in images.values()}, source, said)
 
 
-def _needed(source: Source, request: BuildRequest, platform: Platform, folders: tuple[str, ...]) -> tuple[str, ...]:
-    from pybuild.builder.plan import needed_images
-    from pybuild.grammar import parse
-
-    return needed_images(parse(source), _options(request, platform, folders))
-
-
-def _planned(
-    source: Source, request: BuildRequest, platform: Platform, folders: tuple[str, ...], images: Mapping[str, Image]
-) -> BuildGraph:
-    from pybuild.builder.plan import Base, plan
-    from pybuild.grammar import parse
-
-    bases = {name: Base(image.manifest.descriptor.digest, image.config) for name, image in images.items()}
-    return plan(parse(source), _options(request, platform, folders), bases)
-
-
-def _options(request: BuildRequest, platform: Platform, folders: tuple[str, ...]) -> Options:
-    from pybuild.builder.scope import Options
-
+def options_of(request: BuildRequest, platform: Platform, folders: tuple[str, ...]) -> Options:
+    """What a request says that the planner goes by."""
     return Options(
         platform,
         build_args=request.build_args,
@@ -126,7 +109,44 @@ def _options(request: BuildRequest, platform: Platform, folders: tuple[str, ...]
         folders=folders,
         labels=request.labels,
         network=request.network,
+        images=tuple(name for name, _ in request.contexts if name not in folders),
+        is_platform_asked=request.platform is not None,
+        build_platform=Platform.here(),
     )
+
+
+class _Planner:
+    """The pure calls, with what only they import; the Dockerfile is parsed once, and not at all if all is known."""
+
+    def __init__(self, source: Source, options: Options) -> None:
+        self._source = source
+        self._options = options
+        self._dockerfile: Dockerfile | None = None
+
+    def needed(self, images: Mapping[Wanted, Image]) -> tuple[Wanted, ...]:
+        """The images that the target needs, as far as those at hand tell."""
+        from pybuild.builder.plan import needed_images
+
+        return needed_images(self._parsed(), self._options, self._bases(images))
+
+    def planned(self, images: Mapping[Wanted, Image]) -> BuildGraph:
+        """The IR."""
+        from pybuild.builder.plan import plan
+
+        return plan(self._parsed(), self._options, self._bases(images))
+
+    def _parsed(self) -> Dockerfile:
+        from pybuild.grammar import parse
+
+        if self._dockerfile is None:
+            self._dockerfile = parse(self._source)
+        return self._dockerfile
+
+    @staticmethod
+    def _bases(images: Mapping[Wanted, Image]) -> dict[Wanted, Base]:
+        from pybuild.builder.plan import Base
+
+        return {wanted: Base(image.manifest.descriptor.digest, image.config) for wanted, image in images.items()}
 
 
 class _Memory:

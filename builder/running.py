@@ -95,7 +95,7 @@ class Runner:
             )
             attached = held.enter_context(self._attachments.of(step, snapshots, scratch, check=check))
             missing = (*(path for path, _ in furniture.missing), *traces(lookup, (item.target for item in attached.attachments)))
-            env = {"HOME": account.home} | dict(step.proxies) | dict(step.env) | dict(attached.variables)
+            env = {"HOME": account.home} | dict(step.env) | dict(step.proxies) | dict(attached.variables)
             command = Command(
                 argv=step.argv,
                 env=tuple(env.items()),

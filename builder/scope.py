@@ -2,53 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pybuild.builder.errors import NotSupported, PlanError
 from pybuild.builder.graph import Pairs
+from pybuild.builder.wanted import Options
 from pybuild.grammar import DockerfileError, Source, Span, WordError, expand
 from pybuild.grammar.instructions import Word
-from pybuild.registry import Platform, RunConfig
+from pybuild.registry import RunConfig
 from pybuild.registry.values import frozen, replace
 
-# Build arguments that need no ARG: they reach RUN, and stay out of history and cache keys.
-PROXIES = frozenset(
-    name for plain in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for name in (plain, plain.lower())
-)
-# Arguments of other builders, which mean nothing here and are no mistake either.
-_FOREIGN = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
 
-
-@frozen
-class Options:
-    """What the user asks for, beside the Dockerfile. `folders` are the names of the build contexts that are folders."""
-
-    platform: Platform
-    build_args: Pairs = ()
-    target: str | None = None
-    folders: tuple[str, ...] = ()
-    labels: Pairs = ()
-    network: str = "default"
-
-
-@frozen
 class State:
-    """A stage at one of its lines. `last` is the step that it stands on; an argument without a value is None."""
+    """A stage at one of its lines; its handlers change it, once nothing can go wrong with their line any more.
 
-    config: RunConfig
-    author: str | None
-    last: int
-    arguments: tuple[tuple[str, str | None], ...] = ()
-    has_cmd: bool = False
+    `variables` is what words expand to and RUN sees: the last ENV or ARG of a name says what it is, as in BuildKit; a stage that
+    begins lets ENV have its way again. `arguments` are those declared, None without a value. The config's longer parts lie in
+    mappings beside it, so that a line costs what it says and not what all lines above it said. `last` is the step stood on.
+    """
+
+    __slots__ = (
+        *("_pairs", "arguments", "author", "config", "env", "has_cmd", "labels", "last", "ports", "triggers", "variables"),
+        "volumes",
+    )
+
+    def __init__(self, config: RunConfig, author: str | None, last: int) -> None:
+        self.config = config
+        self.author = author
+        self.last = last
+        self.env = config.environment
+        self.labels = dict(config.labels)
+        self.ports = dict.fromkeys(config.exposed_ports)
+        self.volumes = dict.fromkeys(config.volumes)
+        self.triggers = list(config.on_build)
+        self.arguments: dict[str, str | None] = {}
+        self.variables = dict(self.env)
+        self.has_cmd = False
+        self._pairs: Pairs | None = None
+
+    def fork(self) -> State:
+        """The same for a stage that is built on this one. Triggers fire once, so they do not go along."""
+        other = State(replace(self.finished(), on_build=()), self.author, self.last)
+        other.arguments = dict(self.arguments)
+        other.variables = self.variables | self.env
+        return other
+
+    def configured(self, **changes: object) -> None:
+        """Set other values in the config."""
+        self.config = replace(self.config, **changes)
+
+    def set_env(self, pairs: Pairs) -> None:
+        """Take in what an ENV says."""
+        for name, value in pairs:
+            self.env[name] = self.variables[name] = value
+        self._pairs = None
+
+    def set_argument(self, name: str, value: str | None) -> None:
+        """Take in what an ARG says. A name keeps its first place, which the history shows."""
+        self.arguments[name] = value
+        if value is not None:
+            self.variables[name] = value
+            self._pairs = None
 
     @property
-    def variables(self) -> dict[str, str]:
-        """What words expand to: ENV always beats an ARG of the same name."""
-        return {name: value for name, value in self.arguments if value is not None} | self.config.environment
+    def environment(self) -> Pairs:
+        """The variables as RUN has them; one value for all RUNs between two changes."""
+        if self._pairs is None:
+            self._pairs = tuple(self.variables.items())
+        return self._pairs
 
-    def configured(self, **changes: object) -> State:
-        """The state with other values in its config."""
-        return replace(self, config=replace(self.config, **changes))
+    def finished(self) -> RunConfig:
+        """The whole config."""
+        return replace(
+            self.config,
+            env=tuple(f"{name}={value}" for name, value in self.env.items()),
+            labels=tuple(self.labels.items()),
+            exposed_ports=tuple(self.ports),
+            volumes=tuple(self.volumes),
+            on_build=tuple(self.triggers),
+        )
 
 
 @frozen
@@ -59,11 +91,7 @@ class Scope:
     escape: str
     options: Options
     global_args: Mapping[str, str]
-
-    @property
-    def build_args(self) -> dict[str, str]:
-        """The values of --build-arg."""
-        return dict(self.options.build_args)
+    build_args: Mapping[str, str]
 
     def expand(self, word: Word, variables: Mapping[str, str]) -> str:
         """A word with its variables replaced. Raises DockerfileError with the word's place."""
@@ -71,6 +99,12 @@ class Scope:
             return expand(word.text, variables, escape=self.escape)
         except WordError as error:
             raise self.located(error, word.span) from error
+
+    def unset(self, word: Word, variables: Mapping[str, str]) -> tuple[str, ...]:
+        """The variables of a word that have no value."""
+        watched = _Watched(variables)
+        self.expand(word, watched)
+        return tuple(watched.missing)
 
     def located(self, error: DockerfileError, span: Span) -> DockerfileError:
         """An error inside a word, with its place in the file: that of the word if it was not written as it is, as in JSON."""
@@ -90,17 +124,20 @@ class Scope:
         return NotSupported(f"{what} is not supported yet", span=span, source=self.source, hint=hint)
 
 
-def platform_args(target: Platform, build: Platform, stage: str) -> dict[str, str]:
-    """The arguments that every build has: what it is for, and what it runs on."""
-    found = {"TARGETSTAGE": stage}
-    for prefix, platform in (("TARGET", target), ("BUILD", build)):
-        found[f"{prefix}PLATFORM"] = str(platform)
-        found[f"{prefix}OS"] = platform.os
-        found[f"{prefix}ARCH"] = platform.architecture
-        found[f"{prefix}VARIANT"] = platform.variant or ""
-    return found
+class _Watched(Mapping[str, str]):
+    """Variables that keep in mind which ones were asked for and are not there."""
 
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.missing: dict[str, None] = {}
 
-def is_known_argument(name: str) -> bool:
-    """Whether --build-arg may name this without an ARG that declares it."""
-    return name in PROXIES or name.startswith(_FOREIGN)
+    def __getitem__(self, name: str) -> str:
+        if name not in self._variables:
+            self.missing.setdefault(name)
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)

@@ -35,7 +35,10 @@ class Form:
 
 
 class Snapshots:
-    """The file systems of one build's steps. Safe for several threads: a step's form is set before others read it."""
+    """The file systems of one build's steps; `images` are those under them, by digest.
+
+    Safe for several threads: a step's form is set before others read it.
+    """
 
     def __init__(self, graph: BuildGraph, images: Mapping[str, Image], workspace: Workspace) -> None:
         self._graph = graph
@@ -47,8 +50,9 @@ class Snapshots:
     @classmethod
     def of_image(cls, image: Image, workspace: Workspace) -> Snapshots:
         """One file system alone, that of an image; its step is number 0."""
-        source = SourceStep("", Span(1, 1, 1, 1), "image", str(image.manifest.descriptor.digest))
-        return cls(BuildGraph((source,), (PlannedStage("", 0, image.config),)), {"image": image}, workspace)
+        digest = str(image.manifest.descriptor.digest)
+        source = SourceStep("", Span(1, 1, 1, 1), "image", digest)
+        return cls(BuildGraph((source,), (PlannedStage("", 0, image.config),)), {digest: image}, workspace)
 
     def set(self, number: int, form: Form) -> None:
         """Say what a step's layer is."""
@@ -58,7 +62,7 @@ class Snapshots:
         """The layers of the file system after step `last`, topmost first."""
         source = self._graph.steps[self._graph.chain(last)[0]]
         assert isinstance(source, SourceStep)
-        image = self._images.get(source.image) if source.digest else None
+        image = self._images.get(source.digest or "")
         base = [Form(layer=layer) for layer in layers_of(image)] if image else []
         own = [self._forms[number] for number in file_steps(self._graph, last)]
         return tuple(form for form in reversed((*base, *own)) if not form.is_empty)

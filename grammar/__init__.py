@@ -13,9 +13,9 @@ from pybuild.grammar.errors import DockerfileError, WordError
 from pybuild.grammar.source import Source, Span
 
 if TYPE_CHECKING:
-    from pybuild.grammar.instructions import Dockerfile
+    from pybuild.grammar.instructions import Dockerfile, Instruction
 
-__all__ = ["DockerfileError", "Source", "Span", "WordError", "expand", "expand_text", "parse", "split"]
+__all__ = ["DockerfileError", "Source", "Span", "WordError", "expand", "expand_text", "parse", "parse_instruction", "split"]
 
 
 def parse(source: Source) -> Dockerfile:
@@ -23,6 +23,13 @@ def parse(source: Source) -> Dockerfile:
     from pybuild.grammar.parser import parse as parse_source
 
     return parse_source(source)
+
+
+def parse_instruction(source: Source) -> Instruction:
+    """The one instruction of a text, as ONBUILD keeps them. Raises DockerfileError."""
+    from pybuild.grammar.parser import parse_instruction as parse_one
+
+    return parse_one(source)
 
 
 def expand(text: str, env: Mapping[str, str], *, escape: str = "\\") -> str:

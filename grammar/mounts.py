@@ -84,6 +84,13 @@ def check_mount(text: str) -> None:
             raise field.wrong("a mount's from is not expanded", hint)
 
 
+def mount_origin(text: str) -> str:
+    """What the key `from` says, "" without it, before anything is expanded. Raises WordError."""
+    check_mount(text)
+    pairs = (field.text.partition("=") for field in _fields(text))
+    return next((value for key, equals, value in reversed(list(pairs)) if equals and key.lower() == "from"), "")
+
+
 def parse_mount(text: str, *, span: Span, expand: Expand | None = None) -> Mount:
     """A mount from the flag's value as it is written; `expand` is applied to the value of each key.
 

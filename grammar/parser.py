@@ -73,6 +73,17 @@ def _all(source: Source, directives: tuple[tuple[str, str], ...], errors: list[D
     return first
 
 
+def parse_instruction(source: Source) -> Instruction:
+    """The one instruction of a text, as ONBUILD keeps them. Raises DockerfileError."""
+    lines = split_lines(source)
+    if lines.errors:
+        raise together(lines.errors)
+    if len(lines.lines) != 1:
+        message = "there is no instruction" if not lines.lines else "more than one instruction"
+        raise DockerfileError(message, span=Span(1, 1, 1, 1), source=source, hint="a trigger is one instruction")
+    return _instruction(LineLexer(source, lines.lines[0], lines.escape), [])
+
+
 def _outside(source: Source, instruction: Instruction) -> DockerfileError:
     message = f"{instruction.keyword} before the first FROM"
     return DockerfileError(message, span=instruction.span, source=source, hint=f"{_BEGIN}; only ARG may stand before it")

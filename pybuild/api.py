@@ -91,7 +91,7 @@ def build(
         labels=tuple((labels or {}).items()),
         target=target,
         contexts=tuple((build_contexts or {}).items()),
-        platform=parse_platform(platform) if platform else None,
+        platform=Platform.parse(platform) if platform else None,
         no_cache=no_cache,
         pull=pull,
         compression=compression,
@@ -119,16 +119,6 @@ def build(
 
             keep_to_limit(workspace, os.environ)
         return result
-
-
-def parse_platform(text: str) -> Platform:
-    """Read `os/architecture[/variant]`. Raises PlanError."""
-    from pybuild.builder.errors import PlanError
-
-    parts = text.lower().split("/")
-    if not 2 <= len(parts) <= 3 or not all(parts):
-        raise PlanError(f"not a platform: {text!r}", hint="write OS/ARCHITECTURE, such as linux/arm64")
-    return Platform(parts[0], parts[1], parts[2] if len(parts) == 3 else None)
 
 
 def push(
@@ -159,7 +149,7 @@ def pull(
     """Fetch an image into the store. Raises RegistryError."""
     from pybuild.registry.transfer import pull as pull_image
 
-    wanted = parse_platform(platform) if platform else None
+    wanted = Platform.parse(platform) if platform else None
     listener = (progress or Silent()).emit
     return pull_image(open_store(root), Reference.parse(name), platform=wanted, insecure=insecure, jobs=jobs, listener=listener)
 

@@ -74,12 +74,12 @@ def lint(
     directive says: `skip=A,B;experimental=C`. Raises BuildError and DockerfileError, and ValueError for a `check` that
     means nothing.
     """
-    from pybuild.api import parse_platform
+    from pybuild.registry.platform import Platform
 
     request = Request(
         os.fspath(path),
         context=os.fspath(context) if context is not None else None,
-        platform=parse_platform(platform) if platform else None,
+        platform=Platform.parse(platform) if platform else None,
         build_args=tuple((build_args or {}).items()),
         target=target,
         extra=Settings.parse(check),

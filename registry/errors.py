@@ -49,6 +49,12 @@ class InvalidReference(RegistryError, ValueError):
     exit_code = 2
 
 
+class InvalidPlatform(RegistryError, ValueError):
+    """Text that is no platform."""
+
+    exit_code = 2
+
+
 class InvalidDocument(RegistryError):
     """A manifest, index, config or archive that breaks its specification."""
 

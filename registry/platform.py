@@ -6,14 +6,22 @@ Source: image-spec, image-index.md, and the GOOS and GOARCH names of Go.
 from __future__ import annotations
 
 import os
+import re
 
+from pybuild.registry.errors import InvalidPlatform
 from pybuild.registry.values import frozen
 
+_SYSTEMS = ("linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solaris", "illumos", "android", "wasi", "js")
+# What a kernel or a user may call it: the name that Go has for it, and its variant. v8 is arm64 itself, and goes without saying.
 _ARCHITECTURES = {
     "x86_64": ("amd64", None),
+    "x86-64": ("amd64", None),
     "amd64": ("amd64", None),
-    "aarch64": ("arm64", "v8"),
-    "arm64": ("arm64", "v8"),
+    "aarch64": ("arm64", None),
+    "arm64": ("arm64", None),
+    "arm": ("arm", "v7"),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
     "armv7l": ("arm", "v7"),
     "armv6l": ("arm", "v6"),
     "i686": ("386", None),
@@ -21,7 +29,14 @@ _ARCHITECTURES = {
     "ppc64le": ("ppc64le", None),
     "s390x": ("s390x", None),
     "riscv64": ("riscv64", None),
+    "ppc64": ("ppc64", None),
+    "loong64": ("loong64", None),
+    "mips64le": ("mips64le", None),
+    "mips64": ("mips64", None),
+    "wasm": ("wasm", None),
 }
+_USUAL = {("arm64", "v8"), ("amd64", "v1")}
+_PART = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @frozen
@@ -39,6 +54,29 @@ class Platform:
         machine = os.uname().machine.lower()
         architecture, variant = _ARCHITECTURES.get(machine, (machine, None))
         return cls("linux", architecture, variant)
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read `os/architecture[/variant]`, or one of the first two, in any of their spellings. Raises InvalidPlatform.
+
+        Source: containerd/platforms, Parse and Normalize.
+        """
+        parts = text.lower().split("/")
+        here = cls.here()
+        if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
+            raise InvalidPlatform(f"not a platform: {text!r}", hint="write OS/ARCHITECTURE, such as linux/arm64")
+        if len(parts) == 1 and parts[0] not in _SYSTEMS:
+            if parts[0] not in _ARCHITECTURES:
+                hint = "write OS/ARCHITECTURE, such as linux/arm64"
+                raise InvalidPlatform(f"not a platform: {text!r} is no system and no architecture", hint=hint)
+            parts = [here.os, *parts]
+        system = {"macos": "darwin"}.get(parts[0], parts[0])
+        if len(parts) == 1:
+            return cls(system, here.architecture, here.variant)
+        architecture, variant = _ARCHITECTURES.get(parts[1], (parts[1], None))
+        if len(parts) == 3:
+            variant = f"v{parts[2]}" if parts[2].isdigit() else parts[2]
+        return cls(system, architecture, None if (architecture, variant) in _USUAL else variant)
 
     def suits(self, wanted: Platform) -> bool:
         """Whether an image for this platform runs where `wanted` is asked for.

@@ -34,7 +34,7 @@ def answer(method: str, form: str, *, context: str, **options: object) -> int:
 
 
 def _request(context: str, options: Mapping[str, object]) -> BuildRequest:
-    from pybuild.api import parse_platform
+    from pybuild.registry.platform import Platform
 
     def pairs(name: str) -> tuple[tuple[str, str], ...]:
         found = options.get(name)
@@ -51,7 +51,7 @@ def _request(context: str, options: Mapping[str, object]) -> BuildRequest:
         build_args=pairs("build_args"),
         target=text("target"),
         contexts=pairs("build_contexts"),
-        platform=parse_platform(platform) if platform else None,
+        platform=Platform.parse(platform) if platform else None,
         pull=bool(options.get("pull")),
         insecure=bool(options.get("insecure")),
         network=text("network") or "default",

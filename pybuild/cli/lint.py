@@ -71,7 +71,7 @@ def command(
     PATH is a Dockerfile, a folder that has one, or - for standard input; without any it is this folder. The exit code is 0 when
     nothing is found, 1 when something is, and 2 when a file cannot be read.
     """
-    from pybuild.api import parse_platform
+    from pybuild.registry.platform import Platform
 
     if dockerfile is not None and len(paths) > 1:
         raise click.UsageError("-f names one Dockerfile, so there is one PATH at most: its context")
@@ -88,7 +88,7 @@ def command(
         request = Request(
             path,
             context=paths[0] if dockerfile is not None and paths else None,
-            platform=parse_platform(platform) if platform else None,
+            platform=Platform.parse(platform) if platform else None,
             build_args=given,
             target=target,
             extra=Settings(skip, experimental, error),

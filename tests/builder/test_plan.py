@@ -1,7 +1,7 @@
 """From a Dockerfile to the IR, and to the errors of the ones that mean nothing: a golden folder for each case.
 
 A case is a folder in fixtures/dockerfiles: `Dockerfile`, and `graph.txt` or `error.txt`. A comment `# with: {...}` in its first line
-has options as JSON: build_args, target, folders.
+has options as JSON: build_args, target, folders, images, platform; `bases` has parts of the configs of images, by their names.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import pytest
 from pybuild.builder.describe import describe, document
 from pybuild.builder.errors import BuildError
 from pybuild.builder.plan import Base, needed_images, plan
-from pybuild.builder.scope import Options
+from pybuild.builder.wanted import Options, Wanted
 from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.registry import Digest, ImageConfig, Platform, RunConfig
+from pybuild.registry.values import replace
 
 CASES = sorted(path.parent for path in Path(__file__).parents[2].glob("fixtures/dockerfiles/*/Dockerfile"))
 BASE = Base(
@@ -31,14 +32,26 @@ BASE = Base(
 def planned(source: Source):
     first = source.text.split("\n", 1)[0]
     asked = json.loads(first.removeprefix("# with: ")) if first.startswith("# with: ") else {}
+    here = Platform("linux", "amd64")
     options = Options(
-        Platform("linux", "amd64"),
+        Platform.parse(asked["platform"]) if "platform" in asked else here,
         build_args=tuple(asked.get("build_args", {}).items()),
         target=asked.get("target"),
         folders=tuple(asked.get("folders", ())),
+        images=tuple(asked.get("images", ())),
+        is_platform_asked="platform" in asked,
+        build_platform=here,
     )
     dockerfile = parse(source)
-    return plan(dockerfile, options, dict.fromkeys(needed_images(dockerfile, options), BASE))
+    known: dict[Wanted, Base] = {}
+    while missing := [wanted for wanted in needed_images(dockerfile, options, known) if wanted not in known]:
+        known |= {wanted: base(wanted, asked.get("bases", {})) for wanted in missing}
+    return plan(dockerfile, options, known)
+
+
+def base(wanted: Wanted, given: dict[str, dict[str, list[str]]]) -> Base:
+    changes = {name: tuple(value) for name, value in given.get(wanted.name, {}).items()}
+    return Base(BASE.digest, replace(BASE.config, platform=wanted.platform, config=replace(BASE.config.config, **changes)))
 
 
 def test_there_are_cases():
