@@ -1,4 +1,4 @@
-"""What counts as blank: two sets, as BuildKit has them, and neither is Python's."""
+"""What counts as blank, and as a part of a name: as Go has it, which is not Python's way."""
 
 from __future__ import annotations
 
@@ -8,3 +8,12 @@ SPACES = (
 )
 # Between a keyword, flags and plain words.
 BLANKS = "\t\v\f\r "
+
+
+def name_length(text: str) -> int:
+    """How many of the characters that Python takes for those of a word Go takes for letters and digits."""
+    if text.isascii():
+        return len(text)
+    # A superscript two is a number, and neither.
+    ends = (place for place, one in enumerate(text) if not (one.isalpha() or one.isdecimal() or one == "_"))
+    return next(ends, len(text))

@@ -15,6 +15,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
     "RUN": ("mount", "network", "security", "device"),
 }
+_MOST = 10_000
 _BOOLEAN = ("link", "parents", "keep-git-dir", "unpack")
 _REPEATED = ("exclude", "mount", "device")
 _CHOICES = {"network": ("default", "none", "host"), "security": ("sandbox", "insecure")}
@@ -25,6 +26,9 @@ _UNCHECKED = ("ARG", "STOPSIGNAL")
 def read_flags(lexer: LineLexer) -> tuple[Flag, ...]:
     """The flags of an instruction. Raises DockerfileError."""
     found: list[Flag] = []
+    if len(lexer.head.flags) > _MOST:
+        message = f"{lexer.keyword} with more than {_MOST} flags"
+        raise lexer.wrong(message, lexer.head.start, lexer.head.rest, "split it into several")
     is_none = lexer.keyword == "HEALTHCHECK" and [arg.upper() for arg in lexer.args[:1]] == ["NONE"]
     for raw in lexer.head.flags:
         flag = _flag(lexer, raw)

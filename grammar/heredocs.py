@@ -9,12 +9,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from pybuild.grammar.blanks import SPACES
 from pybuild.grammar.errors import WordError
 from pybuild.grammar.wordlexer import Mode
 from pybuild.grammar.words import pieces, placed_words
 
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)[\t\n\f\r ]*([^<]*)\Z", re.DOTALL)
 _TABS = re.compile(r"^\t+", re.MULTILINE)
+# Without any of these, words are what stands between blanks, but for those behind `<<`.
+_HIDING = re.compile("[$'\"\\\\\ufeff]")
+_SPACE = re.compile(f"[{SPACES}]")
+_SHELL_WORD = re.compile(rf"(?:<<[\t\r ]*|[^{SPACES}])+")
 _AS_WRITTEN = Mode(keeps_quotes=True, keeps_escapes=True)
 
 
@@ -31,6 +36,9 @@ class HeredocName:
 
 def heredoc_names(text: str) -> list[HeredocName]:
     """The here-documents that a line names. Raises WordError for a name that cannot be read."""
+    if not _HIDING.search(text):
+        plain = (match for match in _SHELL_WORD.finditer(text) if "<<" in match[0])
+        return [named for match in plain if (named := heredoc_name(match[0], start=match.start(), end=match.end()))]
     try:
         words = placed_words(pieces(text, {}, _AS_WRITTEN, keeps_unset=True))
     except WordError:
@@ -43,6 +51,8 @@ def heredoc_name(word: str, *, start: int = 0, end: int = 0) -> HeredocName | No
     match = _HEREDOC.match(word)
     if match is None or not match[3]:
         return None
+    if not _HIDING.search(match[3]) and not _SPACE.search(match[3]):
+        return HeredocName(match[3], True, bool(match[2]), start, end)
     plain = placed_words(pieces(match[3], {}, Mode(), keeps_unset=True))
     if len(plain) != 1:
         return None

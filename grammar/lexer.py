@@ -17,6 +17,8 @@ from pybuild.grammar.lalr import Token
 from pybuild.grammar.lines import Line
 from pybuild.grammar.source import Source
 
+# Each takes half a kilobyte until the instruction is made.
+_MOST_TOKENS = 99_999
 _PLAIN_WORD = re.compile(f"[^{BLANKS}]+")
 _FIRST_WORD = re.compile(f"[^{SPACES}]+")
 _BLANK = re.compile(f"[{BLANKS}]+")
@@ -51,23 +53,24 @@ class LineLexer:
         self.json: tuple[str, ...] | None = None
 
     def tokens(self) -> Iterator[Token]:
-        """All tokens, END last, of an instruction that FORMS has. Raises DockerfileError."""
-        head = self.head
-        yield self.token(self.keyword, head.start, head.start + len(head.keyword))
-        for flag in head.flags:
-            yield self.token("FLAG", flag.start, flag.end, flag.text)
-        yield from FORMS[self.keyword](self)
+        """All tokens but flags, END last, of an instruction that FORMS has. Raises DockerfileError."""
+        start = self.head.start
+        yield self.token(self.keyword, start, start + len(self.head.keyword))
+        for count, token in enumerate(FORMS[self.keyword](self)):
+            if count == _MOST_TOKENS:
+                message = f"{self.keyword} with more than {_MOST_TOKENS // 3} words"
+                raise self.wrong(message, start, start + len(self.keyword), "split it into several")
+            yield token
         yield self.token("END", self.end, self.end)
 
-    def token(self, kind: str, start: int, end: int, text: str | None = None) -> Token:
-        text = self.text[start:end] if text is None else text
-        return Token(kind, text, start_pos=start, line=1, column=start + 1, end_pos=end)
+    def token(self, kind: str, start: int, end: int) -> Token:
+        return Token(kind, self.text[start:end], start_pos=start, end_pos=end)
 
     def wrong(self, message: str, start: int, end: int, hint: str | None = None) -> DockerfileError:
         return DockerfileError(message, span=self.line.span(start, end), source=self.source, hint=hint)
 
-    def _arg(self, kind: str, start: int, end: int, text: str | None = None) -> Token:
-        token = self.token(kind, start, end, text)
+    def _arg(self, kind: str, start: int, end: int) -> Token:
+        token = self.token(kind, start, end)
         self.args.append(str(token))
         return token
 
@@ -141,15 +144,15 @@ class LineLexer:
 
     def pairs(self) -> Iterator[Token]:
         """`name=value ...`, or `name` and the rest of the line."""
-        words = list(self._quoted_words())
-        if words and "=" not in self.text[words[0][0] : words[0][1]]:
+        first = next(self._quoted_words(), None)
+        if first and "=" not in self.text[first[0] : first[1]]:
             blank = _BLANK.search(self.text, self.position, self.end)
             if blank is None:
-                raise self._without_value(*words[0])
+                raise self._without_value(*first)
             yield self._arg("LEGACY", self.position, blank.start())
             yield self._arg("WORD", blank.end(), self.end)
             return
-        for start, end in words:
+        for start, end in self._quoted_words():
             equals = self.text.find("=", start, end)
             if equals < 0:
                 raise self._without_value(start, end)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pybuild.grammar.blanks import SPACES
 from pybuild.grammar.errors import DockerfileError, WordError
@@ -41,6 +42,9 @@ class Line:
 
     def span(self, start: int, end: int) -> Span:
         """The span of a part of the text."""
+        if len(self.starts) == 1:
+            ((line, column),) = self.places
+            return Span(line, column + start, line, column + end)
         line, column = self.place(start)
         end_line, end_column = self.place(max(start, end - 1))
         return Span(line, column, end_line, end_column + (end > start))
@@ -54,25 +58,12 @@ class Lines:
     directives: tuple[tuple[str, str], ...]
     errors: tuple[DockerfileError, ...]
 
-    @property
-    def escape(self) -> str:
-        """The escape character."""
-        return dict(self.directives).get("escape", "\\")
-
 
 def split_lines(source: Source) -> Lines:
     """The lines of a source. Behind a here-document without its end there are none."""
-    physical = source.text.removeprefix("\ufeff").split("\n")
-    if not physical[-1]:
-        physical.pop()
-    errors: list[DockerfileError] = []
-    directives = _directives(source, physical, errors)
-    splitter = _Splitter(source, physical, dict(directives).get("escape", "\\"))
-    try:
-        splitter.split()
-    except DockerfileError as error:
-        errors.append(error)
-    return Lines(tuple(splitter.lines), directives, tuple(errors))
+    splitter = Splitter(source)
+    lines = tuple(splitter.lines())
+    return Lines(lines, splitter.directives, tuple(splitter.errors))
 
 
 def _directives(source: Source, physical: list[str], errors: list[DockerfileError]) -> tuple[tuple[str, str], ...]:
@@ -105,28 +96,41 @@ def _directives(source: Source, physical: list[str], errors: list[DockerfileErro
     return tuple(found.items())
 
 
-@dataclass(slots=True)
-class _Splitter:
-    source: Source
-    physical: list[str]
-    escape: str
-    number: int = 0
-    lines: list[Line] = field(default_factory=list)
+class Splitter:
+    """The lines of a source, one after the other: a large file need not be in memory as lines, too.
 
-    def split(self) -> None:
-        """Fill `lines`. Raises DockerfileError for a here-document without its end."""
-        physical = self.physical
-        while self.number < len(physical):
-            text = physical[self.number].rstrip("\r")
-            skipped = len(text) - len(text.lstrip(SPACES))
-            if skipped < len(text) and text[skipped] != "#":
-                self.lines.append(self._line(text[skipped:], skipped))
-            else:
-                self.number += 1
+    `directives` are known at once; `errors` are complete when the lines are through.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.errors: list[DockerfileError] = []
+        self._source = source
+        self._physical = source.text.removeprefix("\ufeff").split("\n")
+        if not self._physical[-1]:
+            self._physical.pop()
+        self._number = 0
+        self.directives = _directives(source, self._physical, self.errors)
+        self.escape = dict(self.directives).get("escape", "\\")
+
+    def lines(self) -> Iterator[Line]:
+        """Each line. Behind a here-document without its end there are none."""
+        physical = self._physical
+        while self._number < len(physical):
+            text = physical[self._number].rstrip("\r")
+            content = text.lstrip(SPACES)
+            if not content or content[0] == "#":
+                self._number += 1
+                continue
+            try:
+                line = self._line(content, len(text) - len(content))
+            except DockerfileError as error:
+                self.errors.append(error)
+                return
+            yield line
 
     def _line(self, text: str, skipped: int) -> Line:
         """The instruction that begins here; `number` moves behind it."""
-        physical, first = self.physical, self.number
+        physical, first = self._physical, self._number
         parts: list[str] = []
         starts: list[int] = []
         places: list[tuple[int, int]] = []
@@ -134,21 +138,21 @@ class _Splitter:
         while True:
             part = self._continued(text)
             starts.append(length)
-            places.append((self.number + 1, skipped + 1))
+            places.append((self._number + 1, skipped + 1))
             parts.append(text if part is None else part)
             length += len(parts[-1])
-            self.number += 1
+            self._number += 1
             if part is None:
                 break
             skipped = 0
-            while self.number < len(physical) and physical[self.number].lstrip(SPACES)[:1] in ("", "#"):
-                self.number += 1
-            if self.number == len(physical):
+            while self._number < len(physical) and physical[self._number].lstrip(SPACES)[:1] in ("", "#"):
+                self._number += 1
+            if self._number == len(physical):
                 break
-            text = physical[self.number].rstrip("\r")
-        line = Line("".join(parts), tuple(starts), tuple(places), (), first + 1, self.number)
+            text = physical[self._number].rstrip("\r")
+        line = Line("".join(parts), tuple(starts), tuple(places), (), first + 1, self._number)
         heredocs = self._heredocs(line) if "<<" in line.text else ()
-        return Line(line.text, line.starts, line.places, heredocs, first + 1, self.number) if heredocs else line
+        return Line(line.text, line.starts, line.places, heredocs, first + 1, self._number) if heredocs else line
 
     def _continued(self, text: str) -> str | None:
         """What stands before the escape character that continues a line. One that is escaped itself continues nothing."""
@@ -163,7 +167,9 @@ class _Splitter:
         try:
             names = heredoc_names(line.text)
         except WordError as error:
-            raise DockerfileError(error.message, span=line.span(0, len(line.text)), source=self.source, hint=error.hint) from None
+            raise DockerfileError(
+                error.message, span=line.span(0, len(line.text)), source=self._source, hint=error.hint
+            ) from None
         return tuple(self._heredoc(line, named) for named in names)
 
     def _can_have_heredocs(self, text: str) -> bool:
@@ -179,9 +185,9 @@ class _Splitter:
 
     def _heredoc(self, line: Line, named: HeredocName) -> Heredoc:
         body: list[str] = []
-        while self.number < len(self.physical):
-            text = self.physical[self.number]
-            self.number += 1
+        while self._number < len(self._physical):
+            text = self._physical[self._number]
+            self._number += 1
             end = text.rstrip("\r")
             if (end.lstrip("\t") if named.chomp else end) == named.name:
                 raw = "".join(body)
@@ -191,6 +197,6 @@ class _Splitter:
         raise DockerfileError(
             f"the here-document {named.name} has no end",
             span=line.span(named.start, named.end),
-            source=self.source,
+            source=self._source,
             hint=f"put a line with {named.name} alone behind it",
         )

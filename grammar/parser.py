@@ -15,7 +15,7 @@ from pybuild.grammar.frontends import frontend_notice, other_form
 from pybuild.grammar.instructions import Dockerfile, Instruction, Notice
 from pybuild.grammar.lalr import Grammar, Token, Tree, UnexpectedToken
 from pybuild.grammar.lexer import FORMS, LineLexer
-from pybuild.grammar.lines import split_lines
+from pybuild.grammar.lines import Splitter
 from pybuild.grammar.source import Source, Span
 
 _BEGIN = "begin with FROM IMAGE, or FROM scratch"
@@ -27,14 +27,14 @@ _ONBUILD = re.compile(r"onbuild[\t\n\f\r ]*", re.IGNORECASE)
 
 def parse(source: Source) -> Dockerfile:
     """The instructions of a Dockerfile. Raises DockerfileError: the first place that is wrong, and the others behind it."""
-    lines = split_lines(source)
-    errors: list[DockerfileError] = list(lines.errors)
+    lines = Splitter(source)
+    errors: list[DockerfileError] = []
     notices: list[Notice] = []
     arguments: list[ast.Arg] = []
     stages: list[ast.Stage] = []
     current: list[Instruction] = []
     start: ast.From | None = None
-    for line in lines.lines:
+    for line in lines.lines():
         if len(errors) >= _MOST_ERRORS:
             break
         try:
@@ -50,9 +50,10 @@ def parse(source: Source) -> Dockerfile:
             current.append(instruction)
         elif isinstance(instruction, ast.Arg):
             arguments.append(instruction)
-        elif not errors:
+        elif not errors and not lines.errors:
             # Behind another error this would be about a FROM that is there, and misspelt.
             errors.append(_outside(source, instruction))
+    errors += lines.errors
     if errors:
         raise _all(source, lines.directives, errors)
     if start is None:
@@ -75,13 +76,14 @@ def _all(source: Source, directives: tuple[tuple[str, str], ...], errors: list[D
 
 def parse_instruction(source: Source) -> Instruction:
     """The one instruction of a text, as ONBUILD keeps them. Raises DockerfileError."""
-    lines = split_lines(source)
-    if lines.errors:
-        raise together(lines.errors)
-    if len(lines.lines) != 1:
-        message = "there is no instruction" if not lines.lines else "more than one instruction"
+    splitter = Splitter(source)
+    lines = list(splitter.lines())
+    if splitter.errors:
+        raise together(splitter.errors)
+    if len(lines) != 1:
+        message = "there is no instruction" if not lines else "more than one instruction"
         raise DockerfileError(message, span=Span(1, 1, 1, 1), source=source, hint="a trigger is one instruction")
-    return _instruction(LineLexer(source, lines.lines[0], lines.escape), [])
+    return _instruction(LineLexer(source, lines[0], splitter.escape), [])
 
 
 def _outside(source: Source, instruction: Instruction) -> DockerfileError:

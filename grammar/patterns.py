@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pybuild.grammar.blanks import name_length
+
 # What fits into a line of BuildKit's, and what takes a second at the worst.
 _LONGEST = 65_536
 _MOST_WORK = 200_000_000
@@ -108,4 +110,8 @@ _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
 def _meaning(match: re.Match[str], found: str) -> str:
     if match[0] == "$$":
         return "$"
-    return found if (match[1] or match[2]) == "0" else ""
+    written: str = match[1] or match[2]
+    name = written[: name_length(written)]
+    if not name or (match[2] and name != written):
+        return match[0]
+    return (found if name == "0" else "") + written[len(name) :]

@@ -36,8 +36,8 @@ def _rest(instruction: Instruction) -> str:
     if instruction.is_json:
         words = json.dumps(instruction.args if instruction.keyword != "HEALTHCHECK" else instruction.args[1:], ensure_ascii=False)
         return words if instruction.keyword != "HEALTHCHECK" else f"{instruction.args[0]} {words}"
-    if "<<" in instruction.rest:
-        # In and behind a here-document's name each blank counts.
+    if "<<" in instruction.rest or instruction.rest.startswith("["):
+        # In and behind a here-document's name each blank counts; and in an array a tab is no JSON, where a space is.
         return instruction.rest
     if isinstance(instruction, Pairs) and not instruction.is_legacy:
         return " ".join(f"{pair.name.text}={pair.value.text}" for pair in instruction.pairs)

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from pybuild.grammar.blanks import name_length
 from pybuild.grammar.errors import WordError
 from pybuild.grammar.lalr import Token
 from pybuild.grammar.source import Source, Span
 
+# Each takes half a kilobyte until the word is made.
+_MOST_TOKENS = 200_000
 _WORD = re.compile(r"\w*")
 _DIGITS = re.compile(r"\d+")
 _SPECIAL = "@*#?-$!"
@@ -54,8 +57,14 @@ def tokens(text: str, mode: Mode) -> Iterator[Token]:
 
 @cache
 def _plain(specials: str) -> re.Pattern[str]:
-    """A run of characters that mean themselves."""
-    return re.compile(f"[^{re.escape(specials)}]+")
+    """A run of characters that mean themselves; `<` does unless there are two."""
+    return re.compile(f"(?:[^<{re.escape(specials)}]+|<(?!<))+")
+
+
+@cache
+def _plain_quoted(escape: str) -> re.Pattern[str]:
+    """The same in double quotes."""
+    return re.compile(f'[^"${re.escape(escape)}]+')
 
 
 class _WordLexer:
@@ -64,10 +73,14 @@ class _WordLexer:
         self._mode = mode
         # Go's scanner drops a byte order mark.
         self._position = 1 if text.startswith("\ufeff") else 0
+        self._count = 0
         self._frames = [_Frame("", mode.keeps_escapes, 0)]
 
     def _token(self, kind: str, value: str, start: int) -> Token:
-        return Token(kind, value, start_pos=start, line=1, column=start + 1, end_pos=self._position)
+        self._count += 1
+        if self._count > _MOST_TOKENS:
+            raise wrong("a word of too many parts", self._text, start, self._position, f"{_MOST_TOKENS} are the most")
+        return Token(kind, value, start_pos=start, end_pos=self._position)
 
     def _take(self, kind: str, count: int) -> Token:
         start = self._position
@@ -104,7 +117,7 @@ class _WordLexer:
             yield from self._stopped(frame)
         elif character == "$":
             yield from self._variable()
-        elif character == "<":
+        elif self._text.startswith("<<", self._position):
             yield self._take("FIXED", self._heredoc())
         elif character == mode.escape:
             yield from self._escaped(frame)
@@ -115,13 +128,11 @@ class _WordLexer:
                 self._frames.append(_Frame("", frame.keeps_escapes, self._position, is_quoted=True))
                 yield self._take("QUOTE", 1)
         else:
-            match = _plain("$<" + quotes + mode.escape + frame.stop).match(self._text, self._position)
+            match = _plain("$" + quotes + mode.escape + frame.stop).match(self._text, self._position)
             assert match
             yield self._take("TEXT", match.end() - self._position)
 
     def _heredoc(self) -> int:
-        if not self._text.startswith("<<", self._position):
-            return 1
         match = _HEREDOC_BLANKS.match(self._text, self._position + 2)
         assert match
         return match.end() - self._position
@@ -163,7 +174,7 @@ class _WordLexer:
                 self._position += 1
                 yield self._token("TEXT", kept + character, start)
         else:
-            match = _plain('"$' + escape).match(text, self._position)
+            match = _plain_quoted(escape).match(text, self._position)
             assert match
             yield self._take("TEXT", match.end() - self._position)
 
@@ -176,11 +187,7 @@ class _WordLexer:
             return start + 1
         match = _WORD.match(text, start)
         assert match
-        if match[0].isascii():
-            return match.end()
-        # Python counts numbers such as a superscript two as letters; Go does not.
-        ends = (place for place, one in enumerate(match[0]) if not (one.isalpha() or one.isdecimal() or one == "_"))
-        return start + next(ends, len(match[0]))
+        return start + name_length(match[0])
 
     def _variable(self) -> Iterator[Token]:
         text, start = self._text, self._position

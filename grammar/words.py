@@ -90,7 +90,7 @@ def placed_words(found: list[Piece]) -> list[tuple[str, int, int]]:
 
 def pieces(text: str, env: Mapping[str, str], mode: Mode, *, keeps_unset: bool = False) -> list[Piece]:
     """The parts of the result; with `keeps_unset` a variable without a value stays as it is written. Raises WordError."""
-    specials = ("$", "<", mode.escape, "'", '"') if mode.has_quotes else ("$", "<", mode.escape)
+    specials = ("$", "<<", mode.escape, "'", '"') if mode.has_quotes else ("$", "<<", mode.escape)
     if not any(special in text for special in specials):
         return [Piece(text.removeprefix("\ufeff"), True, 0, len(text))]
     tree = _grammar().parse((text, mode))

@@ -106,6 +106,7 @@ ENV = {
         # The text of // is a template.
         ("${file//l?b/[\\$0]}", "[\\lib].so.1"),
         ("${file/l?b/\\$0}", "\\$0.so.1"),
+        ("${file//l?b/[\\$²\\$0²\\$$\\$00\\$x]}", "[\\$²\\lib²\\$\\\\].so.1"),
         # A name may be empty, and is never set.
         ("${+w}", ""),
         ("${/a/b}", ""),
