@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from pybuild.builder.graph import BuildGraph, CopySource, CopyStep, File, MetaStep, Mount, RunStep, SourceStep, Step, WorkdirStep
+from pybuild.builder.graph import (
+    BuildGraph,
+    CopySource,
+    CopyStep,
+    Device,
+    File,
+    MetaStep,
+    Mount,
+    RunStep,
+    SourceStep,
+    Step,
+    WorkdirStep,
+)
 from pybuild.registry import ImageConfig
 from pybuild.registry.config import run_config_document
 from pybuild.registry.values import field_defaults, field_names
 
 _KINDS: dict[type, str] = {SourceStep: "source", RunStep: "run", CopyStep: "copy", WorkdirStep: "workdir", MetaStep: "meta"}
 _LEFT_OUT = ("name", "span")
+_PAIRS = ("env", "proxies")
+# Of the JSON document: docs/plan.md. Keys are added under the same number; it grows when one goes or means something else.
+VERSION = 1
 
 
 def describe(graph: BuildGraph) -> str:
@@ -27,13 +42,26 @@ def describe(graph: BuildGraph) -> str:
 def document(graph: BuildGraph) -> dict[str, object]:
     """The graph as JSON has it."""
     return {
-        "steps": [
-            {"kind": _KINDS[type(step)], "name": step.name, "line": step.span.line, **{k: _plain(v) for k, v in _values(step)}}
-            for step in graph.steps
+        "version": VERSION,
+        "target": graph.target.name,
+        "steps": [_step(graph, number, step) for number, step in enumerate(graph.steps)],
+        "stages": [
+            {"name": stage.name, "first": stage.first, "last": stage.last, "config": _config(stage.config)}
+            for stage in graph.stages
         ],
-        "stages": [{"name": stage.name, "last": stage.last, "config": _config(stage.config)} for stage in graph.stages],
         "warnings": list(graph.warnings),
+        "epoch": graph.epoch,
     }
+
+
+def _step(graph: BuildGraph, number: int, step: Step) -> dict[str, object]:
+    head = {"number": number, "stage": graph.stage_of(number), "kind": kind(step), "name": step.name, "line": step.span.line}
+    return head | {name: _plain_pairs(value) if name in _PAIRS else _plain(value) for name, value in _values(step)}
+
+
+def kind(step: Step) -> str:
+    """The word for what a step is."""
+    return _KINDS[type(step)]
 
 
 def _is_told(step: Step, name: str, value: object) -> bool:
@@ -56,7 +84,7 @@ def _shown(value: object) -> str:
     if isinstance(value, CopySource):
         place = f"step-{value.origin}" if isinstance(value.origin, int) else value.origin or "context"
         return f"{place}:{value.path!r}"
-    if isinstance(value, Mount | File):
+    if isinstance(value, Mount | File | Device):
         told = ((name, getattr(value, name)) for name in field_names(value))
         kept = (f"{name}={item!r}" for name, item in told if item != field_defaults(value).get(name))
         return f"{type(value).__name__.lower()}({', '.join(kept)})"
@@ -65,7 +93,12 @@ def _shown(value: object) -> str:
     return str(value) if not isinstance(value, str) else repr(value)
 
 
+def _plain_pairs(value: object) -> object:
+    assert isinstance(value, tuple)
+    return dict(value)
+
+
 def _plain(value: object) -> object:
-    if isinstance(value, Mount | File | CopySource):
+    if isinstance(value, Mount | File | CopySource | Device):
         return {name: _plain(getattr(value, name)) for name in field_names(value)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

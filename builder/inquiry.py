@@ -1,6 +1,7 @@
-"""What a build would say, without doing it: the linter's findings and the plan's errors, the outline of a target, the targets.
+"""What a build would say, without doing it: its plan, the linter's findings and the plan's errors, the outline of a target, the
+targets.
 
-A check fetches the configs of base images and nothing else of them; the others ask no registry.
+A check and a plan fetch the configs of base images and nothing else of them; the others ask no registry.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pybuild.builder import bases
 from pybuild.builder.context import Context, check_folder
 from pybuild.builder.errors import BuildError
+from pybuild.builder.graph import BuildGraph
 from pybuild.builder.lint import Finding, Known, Report, image_names, lint, settings_of
 from pybuild.builder.lint.mending import mend
 from pybuild.builder.lint.outline import Outline, Target, outline, targets
@@ -19,7 +21,7 @@ from pybuild.builder.outline import target_index
 from pybuild.builder.plan import Base, needed_images, plan
 from pybuild.builder.planning import options_of, read_dockerfile
 from pybuild.builder.request import BuildRequest
-from pybuild.builder.wanted import Wanted
+from pybuild.builder.wanted import Options, Wanted
 from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.grammar.instructions import Dockerfile
 from pybuild.registry import ImageConfig, Platform, Store
@@ -54,14 +56,28 @@ def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferre
     mended = mend(source.text.encode("utf-8", "surrogateescape"), find)
     options = options_of(request, platform, known.folders)
     error: BuildError | DockerfileError | None = None
-    images: dict[Wanted, Base] = {}
     try:
-        while missing := [image for image in needed_images(dockerfile, options, images) if image not in images]:
-            images |= {image: Base(*bases.look_up(image, request, store, listener=listener)) for image in missing}
-        plan(dockerfile, options, images)
+        _planned(dockerfile, options, request, store, listener)
     except (BuildError, DockerfileError) as wrong:
         error = wrong
     return Checked(source, report, mended.count, error)
+
+
+def planned(request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]) -> tuple[BuildGraph, Source]:
+    """The plan of a build; of the images no more than their configs is fetched. Raises what a build's planning does."""
+    platform = request.platform or Platform.here()
+    bases.check(request.contexts)
+    source, dockerfile, known = _known(request, platform)
+    return _planned(dockerfile, options_of(request, platform, known.folders), request, store, listener), source
+
+
+def _planned(
+    dockerfile: Dockerfile, options: Options, request: BuildRequest, store: Store, listener: Callable[[Transferred], None]
+) -> BuildGraph:
+    images: dict[Wanted, Base] = {}
+    while missing := [image for image in needed_images(dockerfile, options, images) if image not in images]:
+        images |= {image: Base(*bases.look_up(image, request, store, listener=listener)) for image in missing}
+    return plan(dockerfile, options, images)
 
 
 def outlined(request: BuildRequest, known_bases: Mapping[str, ImageConfig]) -> tuple[Outline, Source]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pybuild.builder.request import BuildResult, Output
     from pybuild.grammar.errors import DockerfileError
     from pybuild.linting import lint
+    from pybuild.plans import plan
     from pybuild.registries import login, logout
     from pybuild.registry.errors import RegistryError
     from pybuild.upkeep import disk_usage, prune, verify
@@ -39,6 +40,7 @@ __all__ = [
     "load",
     "login",
     "logout",
+    "plan",
     "prune",
     "pull",
     "push",
@@ -60,6 +62,7 @@ _PLACES = {
     "lint": "pybuild.linting",
     "login": "pybuild.registries",
     "logout": "pybuild.registries",
+    "plan": "pybuild.plans",
     "prune": "pybuild.upkeep",
     "verify": "pybuild.upkeep",
 }

@@ -7,7 +7,7 @@ import click
 from pybuild.cli.options import BUILD, Option, build_image
 
 
-def _option(option: Option) -> click.Option:
+def click_option(option: Option) -> click.Option:
     """One row of the table as click's own value."""
     names = (*option.spellings, option.parameter)
     if option.convert is None:
@@ -36,7 +36,7 @@ def _option(option: Option) -> click.Option:
 
 command = click.Command(
     "build",
-    params=[click.Argument(["context"]), *map(_option, BUILD)],
+    params=[click.Argument(["context"]), *map(click_option, BUILD)],
     callback=build_image,
     help="Build an image from the Dockerfile in CONTEXT.",
     short_help="Build an image from a Dockerfile",

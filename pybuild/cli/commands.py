@@ -18,6 +18,7 @@ COMMANDS = {
     "logout": "Log out of a registry",
     "prune": "Remove what no tag needs",
     "parse": "Show what a Dockerfile says",
+    "plan": "Show what a build would do",
     "pull": "Fetch an image from a registry",
     "push": "Put an image into a registry",
     "rmi": "Remove images",

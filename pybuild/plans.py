@@ -1,0 +1,64 @@
+"""The plan of a build: made without building, and written as text, JSON or a picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pybuild.builder.describe import describe, document
+from pybuild.builder.dot import dot
+from pybuild.builder.graph import BuildGraph
+from pybuild.builder.inquiry import planned
+from pybuild.builder.request import BuildRequest
+from pybuild.builder.workspace import default_root
+from pybuild.registry import Platform, Store
+from pybuild.registry.progress import Transferred
+
+
+def plan(
+    context: str | os.PathLike[str] = ".",
+    *,
+    dockerfile: str | os.PathLike[str] | None = None,
+    build_args: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    target: str | None = None,
+    build_contexts: Mapping[str, str] | None = None,
+    platform: str | None = None,
+    network: str = "default",
+    pull: bool = False,
+    insecure: bool = False,
+    root: str | os.PathLike[str] | None = None,
+) -> BuildGraph:
+    """What a build with these arguments would do. Of the images that it stands on, no more than their configs is fetched.
+
+    Raises BuildError, DockerfileError, RegistryError.
+    """
+    request = BuildRequest(
+        os.fspath(context),
+        dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,
+        build_args=tuple((build_args or {}).items()),
+        labels=tuple((labels or {}).items()),
+        target=target,
+        contexts=tuple((build_contexts or {}).items()),
+        platform=Platform.parse(platform) if platform else None,
+        network=network,
+        pull=pull,
+        insecure=insecure,
+    )
+    store = Store.open(Path(root).absolute() if root is not None else default_root(os.environ))
+    graph, _ = planned(request, store, listener=_unheard)
+    return graph
+
+
+def _unheard(event: Transferred) -> None:
+    """Nothing is shown of a transfer: configs are small."""
+
+
+def as_json(graph: BuildGraph) -> str:
+    """The document that docs/plan.md describes."""
+    return json.dumps(document(graph), indent=2, ensure_ascii=False) + "\n"
+
+
+FORMATS: dict[str, Callable[[BuildGraph], str]] = {"text": describe, "json": as_json, "dot": dot}
