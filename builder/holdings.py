@@ -16,6 +16,7 @@ from time import strptime
 from pybuild.builder.workspace import CACHES, Workspace
 from pybuild.registry import Descriptor, Digest
 from pybuild.registry.errors import RegistryError
+from pybuild.registry.parts import reachable
 from pybuild.registry.values import frozen
 
 BLOBS = "blobs/sha256"
@@ -125,7 +126,8 @@ class _Survey:
             used = self._moments.get(places[0], 0.0)
             with contextlib.suppress(RegistryError):
                 image = store.image(entry)
-                places += [_place(blob.digest) for blob in (image.manifest.descriptor, *image.manifest.blobs)]
+                # Of an index, all platforms that are here.
+                places += [_place(blob.digest) for blob in reachable(store, entry)]
                 if tags[digest]:
                     self._layers_of_tags |= set(image.config.diff_ids)
             names = tags[digest]

@@ -14,13 +14,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pybuild.api import build, history, images, inspect, load, pull, push, remove, run, save, tag
+    from pybuild.api import build, history, images, inspect, load, remove, run, save, tag
     from pybuild.builder.errors import BuildError
     from pybuild.builder.request import BuildResult, Output
     from pybuild.grammar.errors import DockerfileError
     from pybuild.linting import lint
     from pybuild.plans import plan
-    from pybuild.registries import login, logout
+    from pybuild.registries import (
+        annotate_list,
+        copy,
+        create_list,
+        delete,
+        login,
+        logout,
+        manifest,
+        pull,
+        push,
+        push_list,
+        referrers,
+        remove_list,
+        tags,
+    )
     from pybuild.registry.errors import RegistryError
     from pybuild.upkeep import disk_usage, prune, verify
 
@@ -31,7 +45,11 @@ __all__ = [
     "DockerfileError",
     "Output",
     "RegistryError",
+    "annotate_list",
     "build",
+    "copy",
+    "create_list",
+    "delete",
     "disk_usage",
     "history",
     "images",
@@ -40,14 +58,19 @@ __all__ = [
     "load",
     "login",
     "logout",
+    "manifest",
     "plan",
     "prune",
     "pull",
     "push",
+    "push_list",
+    "referrers",
     "remove",
+    "remove_list",
     "run",
     "save",
     "tag",
+    "tags",
     "verify",
 ]
 
@@ -58,12 +81,23 @@ _PLACES = {
     "DockerfileError": "pybuild.grammar.errors",
     "Output": "pybuild.builder.request",
     "RegistryError": "pybuild.registry.errors",
+    "annotate_list": "pybuild.registries",
+    "copy": "pybuild.registries",
+    "create_list": "pybuild.registries",
+    "delete": "pybuild.registries",
     "disk_usage": "pybuild.upkeep",
     "lint": "pybuild.linting",
     "login": "pybuild.registries",
     "logout": "pybuild.registries",
+    "manifest": "pybuild.registries",
     "plan": "pybuild.plans",
     "prune": "pybuild.upkeep",
+    "pull": "pybuild.registries",
+    "push": "pybuild.registries",
+    "push_list": "pybuild.registries",
+    "referrers": "pybuild.registries",
+    "remove_list": "pybuild.registries",
+    "tags": "pybuild.registries",
     "verify": "pybuild.upkeep",
 }
 

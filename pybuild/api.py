@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from pybuild.builder.confinement import Confinement
 from pybuild.builder.events import Event, Progress
@@ -15,10 +15,6 @@ from pybuild.builder.workspace import Workspace, default_root
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Image, Store
-
-if TYPE_CHECKING:
-    from pybuild.registry.model import Descriptor
-
 
 _SECONDS_TO_NEXT_PRUNE = 3600
 
@@ -119,39 +115,6 @@ def build(
 
             keep_to_limit(workspace, os.environ)
         return result
-
-
-def push(
-    name: str,
-    *,
-    insecure: bool = False,
-    jobs: int = 4,
-    progress: Progress | None = None,
-    root: str | os.PathLike[str] | None = None,
-) -> Descriptor:
-    """Put the image of this name into the registry that the name says; the manifest's descriptor. Raises RegistryError."""
-    from pybuild.registry.transfer import push as push_image
-
-    store = open_store(root)
-    listener = (progress or Silent()).emit
-    return push_image(store, store.find(name), Reference.parse(name), insecure=insecure, jobs=jobs, listener=listener)
-
-
-def pull(
-    name: str,
-    *,
-    platform: str | None = None,
-    insecure: bool = False,
-    jobs: int = 4,
-    progress: Progress | None = None,
-    root: str | os.PathLike[str] | None = None,
-) -> Image:
-    """Fetch an image into the store. Raises RegistryError."""
-    from pybuild.registry.transfer import pull as pull_image
-
-    wanted = Platform.parse(platform) if platform else None
-    listener = (progress or Silent()).emit
-    return pull_image(open_store(root), Reference.parse(name), platform=wanted, insecure=insecure, jobs=jobs, listener=listener)
 
 
 def tag(source: str, target: str, *, root: str | os.PathLike[str] | None = None) -> None:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pybuild.api import Silent, open_store
+from pybuild.registry.platform import Platform
+from pybuild.registry.reference import Reference
+from pybuild.registry.values import replace
+
 if TYPE_CHECKING:
+    from pybuild.builder.events import Progress
+    from pybuild.registry.lists import List
     from pybuild.registry.login import LoggedIn
+    from pybuild.registry.model import Descriptor
+    from pybuild.registry.parts import Parts
+    from pybuild.registry.store import Image
+    from pybuild.registry.transports import Settings
 
 
 def login(
@@ -33,3 +45,237 @@ def logout(registry: str, *, authfile: str | os.PathLike[str] | None = None) -> 
     from pybuild.registry.login import logout as log_out
 
     return log_out(registry, environ=os.environ, file=Path(authfile) if authfile is not None else None)
+
+
+def push(
+    name: str,
+    *,
+    insecure: bool = False,
+    jobs: int = 4,
+    progress: Progress | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> Descriptor:
+    """Put the image of this name into the registry that the name says; what is an index here goes with all its platforms.
+
+    The descriptor of what was put. Raises RegistryError.
+    """
+    from pybuild.registry.transfer import push as push_image
+    from pybuild.registry.transfer import push_index
+
+    store = open_store(root)
+    reference = Reference.parse(name)
+    listener = (progress or Silent()).emit
+    image = store.find(name)
+    if image.descriptor.digest != image.manifest.descriptor.digest:
+        return push_index(store, image.descriptor, reference, insecure=insecure, jobs=jobs, listener=listener)
+    return push_image(store, image, reference, insecure=insecure, jobs=jobs, listener=listener)
+
+
+def pull(
+    name: str,
+    *,
+    platform: str | None = None,
+    all_platforms: bool = False,
+    insecure: bool = False,
+    jobs: int = 4,
+    progress: Progress | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> Image:
+    """Fetch an image into the store, for one platform (this machine's) or for all. Raises RegistryError."""
+    from pybuild.registry.transfer import pull as pull_image
+
+    wanted = Platform.parse(platform) if platform else None
+    if all_platforms:
+        copy(f"docker://{name}", f"store:{name}", insecure=insecure, jobs=jobs, progress=progress, root=root)
+        return open_store(root).find(name)
+    listener = (progress or Silent()).emit
+    return pull_image(open_store(root), Reference.parse(name), platform=wanted, insecure=insecure, jobs=jobs, listener=listener)
+
+
+def copy(
+    source: str,
+    target: str,
+    *,
+    platform: str | None = None,
+    referrers: bool = False,
+    insecure: bool = False,
+    jobs: int = 4,
+    progress: Progress | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> Descriptor:
+    """Copy an image between registries, the store, folders and archives; between registries nothing touches the disk.
+
+    Places are written as `pybuild.registry.transports` has them. All platforms of an index are copied, or the one that is named;
+    with `referrers`, what refers to it too: signatures and the like. Raises RegistryError.
+    """
+    from pybuild.registry import transports
+    from pybuild.registry.copying import copy as copy_image
+
+    come_from, go_to = transports.parse(source), transports.parse(target)
+    wanted = Platform.parse(platform) if platform else Platform.here() if transports.single(go_to) else None
+    settings = _settings(root, insecure=insecure, jobs=jobs, platform=wanted)
+    listener = (progress or Silent()).emit
+    with transports.source(come_from, settings) as giver, transports.target(go_to, settings) as taker:
+        return copy_image(giver, taker, platform=wanted, with_referrers=referrers, listener=listener, jobs=jobs)
+
+
+def _settings(
+    root: str | os.PathLike[str] | None, *, insecure: bool, jobs: int = 4, platform: Platform | None = None
+) -> Settings:
+    from pybuild.registry.transports import Settings
+
+    return Settings(lambda: open_store(root), insecure, jobs, platform)
+
+
+def tags(name: str, *, insecure: bool = False) -> tuple[str, ...]:
+    """All tags of a repository in its registry. Raises RegistryError."""
+    from pybuild.registry.sources import Sources
+
+    with Sources(Reference.parse(name), insecure=insecure) as sources:
+        return sources.first(lambda repository: repository.tags())
+
+
+def delete(name: str, *, all_tags: bool = False, insecure: bool = False) -> None:
+    """Delete a tag from its registry, or, by digest or with `all_tags`, a manifest with all its tags. Raises RegistryError."""
+    from pybuild.registry.errors import NotInRegistry, UnexpectedAnswer
+    from pybuild.registry.parts import Parts
+    from pybuild.registry.sources import Sources
+
+    reference = Reference.parse(name)
+    with Sources(reference, insecure=insecure, actions=("pull", "push", "delete")) as sources:
+        repository = sources.main
+        if reference.digest:
+            repository.delete_manifest(reference.digest)
+            return
+        tag = str(reference.tag)
+        digest = Parts.parse(*repository.manifest(tag), reference.familiar).descriptor.digest
+        if all_tags:
+            repository.delete_manifest(digest)
+            return
+        try:
+            repository.delete_manifest(tag)
+        except (NotInRegistry, UnexpectedAnswer) as error:
+            if isinstance(error, UnexpectedAnswer) and error.status not in (400, 405):
+                raise
+            error.hint = f"the registry deletes no single tags; --all-tags deletes {digest.short}… with all tags that it has"
+            raise
+
+
+def manifest(name: str, *, insecure: bool = False, root: str | os.PathLike[str] | None = None) -> Parts:
+    """The manifest or index that a place names, or a list in the making of that name. Raises RegistryError."""
+    from pybuild.registry import lists, transports
+    from pybuild.registry.parts import Parts
+
+    place = transports.parse(name)
+    if place.kind == "docker" and (made := lists.read(open_store(root), place.path)):
+        return Parts.parse(made.index.raw, made.index.media_type, name)
+    with transports.source(place, _settings(root, insecure=insecure)) as giver:
+        return giver.root()
+
+
+def referrers(name: str, *, insecure: bool = False) -> tuple[Descriptor, ...]:
+    """What refers to an image in its registry: signatures, attestations and the like. Raises RegistryError."""
+    from pybuild.registry.referrers import referrers as referrers_of
+    from pybuild.registry.remote import RegistryEnd
+    from pybuild.registry.sources import Sources
+
+    reference = Reference.parse(name)
+    with Sources(reference, insecure=insecure) as sources:
+        digest = reference.digest or RegistryEnd(reference, sources).root().descriptor.digest
+        return sources.first(lambda repository: referrers_of(repository, digest))
+
+
+def create_list(
+    name: str,
+    members: Sequence[str],
+    *,
+    amend: bool = False,
+    annotations: Mapping[str, str] | None = None,
+    insecure: bool = False,
+    root: str | os.PathLike[str] | None = None,
+) -> List:
+    """Begin a list of images for several platforms, or add to it with `amend`. Raises RegistryError."""
+    from pybuild.registry import lists, transports
+    from pybuild.registry.errors import StoreError
+
+    store = open_store(root)
+    made = lists.read(store, name)
+    if made is not None and not amend:
+        raise StoreError(f"there is a list {name}", hint="--amend adds to it, 'pybuild manifest rm' removes it")
+    made = made or lists.List(str(Reference.parse(name)))
+    for text in members:
+        with transports.source(transports.parse(text), _settings(root, insecure=insecure)) as giver:
+            for member in lists.members_of(giver, text):
+                made = made.with_member(member)
+    made = replace(made, annotations=tuple((dict(made.annotations) | dict(annotations or {})).items()))
+    lists.write(store, made)
+    return made
+
+
+def annotate_list(
+    name: str,
+    member: str,
+    *,
+    platform: str | None = None,
+    os_version: str | None = None,
+    annotations: Mapping[str, str] | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> None:
+    """Change what a list says of one of its members. Raises RegistryError."""
+    from pybuild.registry import lists
+
+    def change(item: Descriptor) -> Descriptor:
+        wanted = Platform.parse(platform) if platform else item.platform
+        if os_version is not None and wanted is not None:
+            wanted = replace(wanted, os_version=os_version)
+        return replace(item, platform=wanted, annotations=tuple((dict(item.annotations) | dict(annotations or {})).items()))
+
+    store = open_store(root)
+    lists.write(store, lists.need(store, name).annotated(member, change=change))
+
+
+def push_list(
+    name: str,
+    target: str | None = None,
+    *,
+    purge: bool = False,
+    insecure: bool = False,
+    jobs: int = 4,
+    progress: Progress | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> Descriptor:
+    """Push a list as an index: its members first, from where they are, each by its digest. Raises RegistryError."""
+    from pybuild.registry import lists, transports
+    from pybuild.registry.copying import copy as copy_image
+    from pybuild.registry.parts import Parts
+    from pybuild.registry.remote import RegistryEnd
+    from pybuild.registry.sources import Sources
+
+    store = open_store(root)
+    made = lists.need(store, name)
+    reference = Reference.parse(target or made.name)
+    settings = _settings(root, insecure=insecure, jobs=jobs)
+    listener = (progress or Silent()).emit
+    with Sources(reference, insecure=insecure, connections=jobs + 1, actions=("pull", "push")) as sources:
+        for member in made.members:
+            digest = member.descriptor.digest
+            place = transports.parse(member.source)
+            if place.kind == "docker":
+                place = replace(place, path=str(Reference.parse(place.path).with_digest(digest)))
+            elif place.kind == "store":
+                place = replace(place, path=str(digest))
+            by_digest = replace(reference, tag=None, digest=digest)
+            with transports.source(place, settings) as giver:
+                copy_image(giver, RegistryEnd(by_digest, sources, store=store), listener=listener, jobs=jobs)
+        index = Parts.parse(made.index.raw, made.index.media_type, name)
+        RegistryEnd(reference, sources, store=store).name(index)
+    if purge:
+        lists.remove(store, name)
+    return index.descriptor
+
+
+def remove_list(name: str, *, root: str | os.PathLike[str] | None = None) -> None:
+    """Forget a list in the making. Raises ImageNotFound."""
+    from pybuild.registry import lists
+
+    lists.remove(open_store(root), name)

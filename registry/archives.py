@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from pybuild.registry import layout, media
@@ -35,6 +36,7 @@ Named = tuple[Image, tuple[Reference, ...]]
 _BLOCK = 1 << 20
 _LARGEST_DOCUMENT = 16 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_OF_LAYOUT = re.compile(r"(blobs/sha256/[0-9a-f]{64}|index\.json|oci-layout)\Z")
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -301,3 +303,39 @@ def _names(texts: Iterable[str]) -> tuple[Reference, ...]:
         return tuple(Reference.parse(text) for text in texts)
     except InvalidReference as error:
         raise InvalidDocument(f"manifest.json in the archive: {error}", hint=error.hint) from error
+
+
+def unpack_layout(path: Path, folder: Path) -> None:
+    """Lay an OCI archive out as the layout that it holds, in an empty folder. Blobs are not checked: who reads them does.
+
+    Raises InvalidDocument for what is no such archive.
+    """
+    import lzma
+    import tarfile
+    import zlib
+
+    (folder / "blobs" / "sha256").mkdir(parents=True)
+    try:
+        with open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|*", bufsize=_BLOCK) as archive:
+            for entry in archive:
+                name = os.path.normpath(entry.name)
+                if entry.isreg() and _OF_LAYOUT.match(name) and (source := archive.extractfile(entry)):
+                    with open(folder / name, "wb") as file:
+                        while block := source.read(_BLOCK):
+                            file.write(block)
+    except FileNotFoundError as error:
+        raise InvalidDocument(f"no such file: {path}") from error
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise InvalidDocument(f"{path}: not an image archive: {error}", hint="it should be a tar, perhaps compressed") from error
+    if not (folder / "index.json").exists():
+        raise InvalidDocument(f"{path} holds no OCI layout", hint="is it a docker-archive?")
+
+
+def pack_layout(folder: Path, out: BinaryIO) -> None:
+    """Write a layout as one OCI archive; equal layouts give equal bytes."""
+    _write_directory(out, "blobs/")
+    _write_directory(out, "blobs/sha256/")
+    for path in (*sorted((folder / "blobs" / "sha256").iterdir()), folder / "index.json", folder / "oci-layout"):
+        with open(path, "rb") as file:
+            _write_file(out, str(path.relative_to(folder)), file, path.stat().st_size)
+    out.write(bytes(1024))

@@ -35,7 +35,7 @@ def read_layout(store: Store, directory: Path, name: str | None = None, *, platf
     `name` is a tag, a whole name or a digest; None means the only image, or the one tagged `latest`. Raises ImageNotFound,
     InvalidDocument, DigestMismatch and PlatformNotFound.
     """
-    item = _find(_read_index(directory), directory, name)
+    item = find(directory, name)
     manifest, config = choose(item, platform or Platform.here(), read=lambda blob: _read_document(directory, blob))
     for blob in manifest.blobs:
         if blob.media_type not in media.FOREIGN_LAYERS or _path(directory, blob.digest).exists():
@@ -62,8 +62,8 @@ def write_layout(store: Store, image: Image, names: Iterable[Reference], directo
     keys = {key for item in added if (key := _key(item))}
     digests = {item.digest for item in added}
     kept = tuple(item for item in present if _key(item) not in keys and (_key(item) or item.digest not in digests))
-    _replace(directory / "index.json", Index.build((*kept, *added)).raw)
-    _replace(directory / "oci-layout", LAYOUT)
+    replace_file(directory / "index.json", Index.build((*kept, *added)).raw)
+    replace_file(directory / "oci-layout", LAYOUT)
 
 
 def entries(image: Image, names: Iterable[Reference]) -> tuple[Descriptor, ...]:
@@ -74,6 +74,17 @@ def entries(image: Image, names: Iterable[Reference]) -> tuple[Descriptor, ...]:
         tag = ((REF_NAME, name.tag),) if name.tag else ()
         named.append(replace(plain, annotations=((FULL_NAME, str(name)), *tag)))
     return tuple(named) or (plain,)
+
+
+def add_entry(directory: Path, item: Descriptor, tag: str | None) -> None:
+    """Have index.json tell of a manifest or index, under a tag that leaves what had it."""
+    added = replace(item, annotations=((REF_NAME, tag),) if tag else ())
+    kept = [
+        entry
+        for entry in _read_index(directory).manifests
+        if (entry.annotation(REF_NAME) != tag if tag else entry.annotation(REF_NAME) or entry.digest != item.digest)
+    ]
+    replace_file(directory / "index.json", Index.build((*kept, added)).raw)
 
 
 def names(item: Descriptor) -> tuple[Reference, ...]:
@@ -128,8 +139,9 @@ def _read_index(directory: Path) -> Index:
         raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
-def _find(index: Index, directory: Path, name: str | None) -> Descriptor:
-    items = index.manifests
+def find(directory: Path, name: str | None) -> Descriptor:
+    """The entry of a tag, a whole name or a digest; for None the only one, or `latest`. Raises ImageNotFound, InvalidDocument."""
+    items = _read_index(directory).manifests
     if name is None:
         if len({item.digest for item in items}) == 1:
             return items[0]
@@ -191,7 +203,8 @@ def _copy_out(store: Store, blob: Descriptor, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file: it has its old content or all of the new one at any moment."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(content)
     os.replace(temporary, path)

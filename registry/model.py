@@ -25,6 +25,7 @@ class Descriptor:
     size: int
     annotations: tuple[tuple[str, str], ...] = ()
     platform: Platform | None = None
+    artifact_type: str | None = None
 
     @classmethod
     def of(cls, content: bytes, media_type: str) -> Descriptor:
@@ -41,6 +42,7 @@ class Descriptor:
             fields.size("size"),
             fields.pairs("annotations"),
             _read_platform(Fields(platform, "platform")) if platform else None,
+            fields.text("artifactType"),
         )
 
     def annotation(self, name: str) -> str | None:
@@ -50,6 +52,8 @@ class Descriptor:
     def document(self) -> dict[str, object]:
         """The descriptor as JSON spells it."""
         document: dict[str, object] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
         if self.annotations:
             document["annotations"] = dict(self.annotations)
         if self.platform:
@@ -81,9 +85,9 @@ class Manifest:
     def parse(cls, content: bytes, media_type: str, where: str) -> Manifest:
         """Read a manifest of either kind. Raises UnsupportedMediaType for anything else."""
         fields = Fields(load(content, where), where)
-        kind = _kind(fields, media_type, where)
+        kind = kind_of(fields, media_type, where)
         if kind not in media.MANIFESTS:
-            raise UnsupportedMediaType(kind, where=where, hint=_hint_for(kind))
+            raise UnsupportedMediaType(kind, where=where, hint=hint_for(kind))
         config = Descriptor.read(Fields(fields.need("config", dict), f"{where}: config"))
         if config.media_type not in media.CONFIGS:
             raise UnsupportedMediaType(
@@ -115,22 +119,24 @@ class Index:
     raw: bytes
 
     @classmethod
-    def build(cls, manifests: tuple[Descriptor, ...]) -> Index:
+    def build(cls, manifests: tuple[Descriptor, ...], annotations: tuple[tuple[str, str], ...] = ()) -> Index:
         """A new OCI index."""
-        document = {
+        document: dict[str, object] = {
             "schemaVersion": 2,
             "mediaType": media.OCI_INDEX,
             "manifests": [manifest.document() for manifest in manifests],
         }
+        if annotations:
+            document["annotations"] = dict(annotations)
         return cls(media.OCI_INDEX, manifests, dump(document))
 
     @classmethod
     def parse(cls, content: bytes, media_type: str, where: str) -> Index:
         """Read an index of either kind. Raises UnsupportedMediaType for anything else."""
         fields = Fields(load(content, where), where)
-        kind = _kind(fields, media_type, where)
+        kind = kind_of(fields, media_type, where)
         if kind not in media.INDEXES:
-            raise UnsupportedMediaType(kind, where=where, hint=_hint_for(kind))
+            raise UnsupportedMediaType(kind, where=where, hint=hint_for(kind))
         return cls(kind, tuple(Descriptor.read(item) for item in fields.objects("manifests")), content)
 
     def select(self, platform: Platform, where: str) -> Descriptor:
@@ -148,7 +154,7 @@ class Index:
 
 def is_index(content: bytes, media_type: str, where: str) -> bool:
     """Whether a fetched document is an index, by its own word first, then by the one it came with."""
-    return _kind(Fields(load(content, where), where), media_type, where) in media.INDEXES
+    return kind_of(Fields(load(content, where), where), media_type, where) in media.INDEXES
 
 
 def platform_document(platform: Platform) -> dict[str, object]:
@@ -170,7 +176,7 @@ def _read_platform(fields: Fields) -> Platform:
     )
 
 
-def _kind(fields: Fields, media_type: str, where: str) -> str:
+def kind_of(fields: Fields, media_type: str, where: str) -> str:
     """The document's own mediaType; an OCI document may leave it out, and its shape tells."""
     own = fields.text("mediaType")
     is_manifest = bool(fields.get("layers", list, [])) or bool(fields.get("config", dict, {}))
@@ -190,7 +196,8 @@ def _kind(fields: Fields, media_type: str, where: str) -> str:
     raise UnsupportedMediaType(media_type, where=where)
 
 
-def _hint_for(kind: str) -> str | None:
+def hint_for(kind: str) -> str | None:
+    """What to do about a document of a kind that is not read."""
     if "manifest.v1" in kind:
         return "schema 1 was withdrawn in 2019: push the image again with a newer tool"
     return None

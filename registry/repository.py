@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urljoin
 
 from pybuild.registry import media
@@ -17,15 +18,33 @@ from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Scopes, scope
 from pybuild.registry.client import Client
 from pybuild.registry.digest import Digest
+from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import AuthenticationFailed, DigestMismatch, UnexpectedAnswer
-from pybuild.registry.model import Descriptor, Manifest
+from pybuild.registry.model import Descriptor
 from pybuild.registry.stream import Stream
 
+_PAGE = 1000
 _ACCEPT = ", ".join((*media.MANIFESTS, *media.INDEXES))
 
 # What registry:2 says when another push of the same layers is at work: it reads its own files while it writes them.
 _PASSING = ("DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN")
 _LOOKS_AT_A_MANIFEST = 3
+
+
+class Document(Protocol):
+    """What is stored as a manifest: a manifest or an index."""
+
+    @property
+    def raw(self) -> bytes:
+        """Its bytes."""
+
+    @property
+    def media_type(self) -> str:
+        """What they are."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Their digest and size."""
 
 
 class _Bytes(io.BytesIO):
@@ -71,8 +90,8 @@ class Repository:
                 raise DigestMismatch(expected=expected, actual=actual, where=where)
         return answer.content, answer.headers.get("content-type", "").partition(";")[0].strip()
 
-    def put_manifest(self, manifest: Manifest, name: str) -> None:
-        """Write a manifest under a tag or its digest. Raises TransferError, and DigestMismatch when another was stored."""
+    def put_manifest(self, manifest: Document, name: str) -> Answer:
+        """Write a manifest or index under a tag or its digest. Raises TransferError, DigestMismatch when another was stored."""
         where = f"{self.name}{'@' if name.startswith('sha256:') else ':'}{name}"
         attempt = 0
         while True:
@@ -92,7 +111,7 @@ class Repository:
                     raise
             else:
                 self.check_answered(answer, manifest.descriptor, where)
-                return
+                return answer
             self.client.patience.wait(attempt)
 
     def about(self, blob: Descriptor) -> str:
@@ -150,6 +169,25 @@ class Repository:
             self._abandon(location, answer.url)
         return answer.status == 201
 
+    def tags(self) -> tuple[str, ...]:
+        """All tags, as the registry sorts them; it may give them in several pages. Raises TransferError."""
+        found: list[str] = []
+        target: str | None = f"/v2/{self.path}/tags/list?n={_PAGE}"
+        seen: set[str] = set()
+        while target is not None:
+            if target in seen:
+                raise UnexpectedAnswer(f"{self.name}: {self.client.registry} lists its tags in a circle", url=target, status=200)
+            seen.add(target)
+            answer = self.client.request("GET", target, subject=self.name, scopes=self.scopes, accept=(200,))
+            found += Fields(load(answer.content, f"{self.name}: tags"), f"{self.name}: tags").texts("tags")
+            target = next_page(answer)
+        return tuple(dict.fromkeys(found))
+
+    def delete_manifest(self, name: str) -> None:
+        """Delete a manifest by its digest, or a tag. Raises TransferError: UnexpectedAnswer where that is not allowed."""
+        where = f"{self.name}{'@' if name.startswith('sha256:') else ':'}{name}"
+        self.ask("DELETE", f"manifests/{name}", subject=where, accept=(202, 200, 204))
+
     def ask(self, method: str, path: str, *, subject: str, accept: tuple[int, ...]) -> Answer:
         """A request without a body to a path below the repository. Raises TransferError."""
         return self.client.request(method, f"/v2/{self.path}/{path}", subject=subject, scopes=self.scopes, accept=accept)
@@ -170,6 +208,12 @@ class Repository:
         said = answer.headers.get("docker-content-digest", "")
         if said.startswith("sha256:") and said != blob.digest:
             raise DigestMismatch(expected=blob.digest, actual=f"{said} in the registry", where=where)
+
+
+def next_page(answer: Answer) -> str | None:
+    """Where a list goes on, by its Link header; None at its end. Source: RFC 8288; distribution-spec, "Listing Tags"."""
+    found = re.search(r'<([^>]*)>\s*;[^,]*rel="?next"?', answer.headers.get("link", ""))
+    return urljoin(answer.url, found[1]) if found else None
 
 
 def _start_of(stream: Stream, asked: int) -> int:

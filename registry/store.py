@@ -27,6 +27,7 @@ from pybuild.registry.errors import (
     ImageNotFound,
     InvalidDocument,
     InvalidReference,
+    PlatformNotFound,
     StoreError,
 )
 from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_index
@@ -35,7 +36,8 @@ from pybuild.registry.reference import Reference
 from pybuild.registry.values import frozen, replace
 
 # What a store has in it, whoever made it.
-_OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "caches", "origins.json", "uploads.json"} | {
+_RECORDS = {"origins.json", "uploads.json", "lists.json"}
+_OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "caches", *_RECORDS} | {
     f"pybuild.db{ending}" for ending in ("", "-wal", "-shm", ".new", ".new-wal", ".new-shm")
 }
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -255,11 +257,21 @@ class Store:
     # Images
 
     def image(self, descriptor: Descriptor, platform: Platform | None = None) -> Image:
-        """The manifest and config behind a descriptor; of an index, the one for the platform (this machine's)."""
+        """The manifest and config behind a descriptor; of an index, the one for the platform.
+
+        Without a platform it is this machine's, else the first that is here.
+        """
         where = str(descriptor.digest)
         content = self.read(descriptor)
         if is_index(content, descriptor.media_type, where):
-            chosen = Index.parse(content, descriptor.media_type, where).select(platform or Platform.here(), where)
+            index = Index.parse(content, descriptor.media_type, where)
+            try:
+                chosen = index.select(platform or Platform.here(), where)
+            except PlatformNotFound:
+                here = [item for item in index.manifests if self.has(item)]
+                if platform is not None or not here:
+                    raise
+                chosen = here[0]
             return replace(self.image(chosen), descriptor=descriptor)
         manifest = Manifest.parse(content, descriptor.media_type, where)
         config = ImageConfig.parse(self.read(manifest.config), str(manifest.config.digest))

@@ -6,7 +6,6 @@ A pull that fails leaves blobs, no name; a push that fails leaves blobs, no tag:
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pybuild.registry import media, parallel
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.download import Download
+from pybuild.registry.ends import StoredContent
 from pybuild.registry.errors import BlobNotFound, InvalidDocument, InvalidReference, NotInRegistry
 from pybuild.registry.model import Descriptor, Index, Manifest, is_index
 from pybuild.registry.origins import origins, remember
@@ -116,6 +116,28 @@ def push(
     return descriptor
 
 
+def push_index(
+    store: Store,
+    descriptor: Descriptor,
+    reference: Reference,
+    *,
+    insecure: bool = False,
+    listener: Listener | None = None,
+    jobs: int = 4,
+    patience: Patience | None = None,
+) -> Descriptor:
+    """Put an index of the store into a registry under a name, with all that it leads to. Raises TransferError, BlobNotFound."""
+    from pybuild.registry.copying import copy
+    from pybuild.registry.ends import StoreEnd
+    from pybuild.registry.remote import RegistryEnd
+
+    actions = ("pull", "push")
+    with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs, actions=actions) as sources:
+        return copy(
+            StoreEnd(store, descriptor.digest), RegistryEnd(reference, sources, store=store), listener=listener, jobs=jobs
+        )
+
+
 def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listener: Listener, stop: Stop) -> None:
     """Make sure that a repository has a blob: there already, mounted from another repository, or sent.
 
@@ -130,7 +152,7 @@ def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listene
             return
     told = _telling("push", blob, listener, stop)
     with ExitStack() as resources:
-        content = resources.enter_context(contextlib.closing(_Stored(store.path(blob.digest))))
+        content = resources.enter_context(contextlib.closing(StoredContent(store.path(blob.digest))))
         kept = resources.enter_context(session(store, repository.name, blob.digest))
         Upload(repository, blob, content, session=kept, told=told).send()
 
@@ -185,18 +207,3 @@ def _telling(action: Action, blob: Descriptor, tell: Listener, stop: Stop) -> Ca
         tell(Transferred(action, blob.digest.short, done, blob.size))
 
     return told
-
-
-class _Stored:
-    """A blob's file. Not hashed here: the registry does, and answers with the digest."""
-
-    def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def read_at(self, offset: int, size: int, /) -> bytes:
-        """Up to `size` bytes from `offset` on."""
-        return os.pread(self._file, size, offset)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)

@@ -9,6 +9,8 @@ import click
 # Each command's module and what it is for: shown by --help without importing any of them.
 COMMANDS = {
     "build": "Build an image from a Dockerfile",
+    "copy": "Copy images between registries, folders and archives",
+    "delete": "Delete a tag or an image from a registry",
     "history": "Show how an image came to be",
     "images": "List images",
     "inspect": "Show everything about images, as JSON",
@@ -16,9 +18,10 @@ COMMANDS = {
     "load": "Read images from an archive",
     "login": "Log in to a registry",
     "logout": "Log out of a registry",
-    "prune": "Remove what no tag needs",
+    "manifest": "Look at manifests, and make images for several platforms",
     "parse": "Show what a Dockerfile says",
     "plan": "Show what a build would do",
+    "prune": "Remove what no tag needs",
     "pull": "Fetch an image from a registry",
     "push": "Put an image into a registry",
     "rmi": "Remove images",
@@ -27,6 +30,7 @@ COMMANDS = {
     "store": "Check the store, and put it right",
     "system": "Show what the store takes",
     "tag": "Give an image another name",
+    "tags": "List the tags of a repository in its registry",
     "why": "Say why the steps of a build ran, or did not",
 }
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pybuild import api
+from pybuild import registries
 from pybuild.cli.registry_options import insecure_option
 from pybuild.progress import MODES, open_progress
 
@@ -14,13 +14,16 @@ from pybuild.progress import MODES, open_progress
 @click.command("pull", short_help="Fetch an image from a registry")
 @click.argument("name")
 @click.option("--platform", metavar="OS/ARCH", help="Which image of several; else this machine's.")
+@click.option("--all", "-a", "all_platforms", is_flag=True, help="The images for all platforms.")
 @insecure_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the name alone.")
 @click.option("--progress", type=click.Choice(MODES), default="auto", show_default=True, help="How to show what happens.")
-def command(name: str, platform: str | None, insecure: bool, quiet: bool, progress: str) -> None:
+def command(name: str, platform: str | None, all_platforms: bool, insecure: bool, quiet: bool, progress: str) -> None:
     """Fetch the image NAME from its registry."""
+    if all_platforms and platform is not None:
+        raise click.UsageError("--all and --platform exclude each other")
     shown = open_progress("quiet" if quiet else progress, sys.stderr)
-    image = api.pull(name, platform=platform, insecure=insecure, progress=shown)
+    image = registries.pull(name, platform=platform, all_platforms=all_platforms, insecure=insecure, progress=shown)
     from pybuild.registry.reference import Reference
 
     if not quiet:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pybuild import api
+from pybuild import registries
 from pybuild.cli.registry_options import insecure_option
 from pybuild.progress import MODES, open_progress
 
@@ -19,7 +19,7 @@ from pybuild.progress import MODES, open_progress
 def command(name: str, insecure: bool, quiet: bool, progress: str) -> None:
     """Put the image NAME into the registry that its name says."""
     shown = open_progress("quiet" if quiet else progress, sys.stderr)
-    pushed = api.push(name, insecure=insecure, progress=shown)
+    pushed = registries.push(name, insecure=insecure, progress=shown)
     from pybuild.registry.reference import Reference
 
     reference = Reference.parse(name)

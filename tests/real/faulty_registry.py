@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import re
 import threading
 import time
@@ -40,6 +41,7 @@ class FaultyRegistry:
         self.sessions = {}
         self.takes_pieces = True
         self.least_piece = 0
+        self.page = 1000
         self.most_body = None  # what the proxy before it allows
         self.answers_status = True
         self.drip_body = lambda request: 0
@@ -145,6 +147,8 @@ def _handler(registry):
             arguments = urllib.parse.parse_qs(query)
             if found := re.fullmatch(r"/v2/(.+)/manifests/([^/]+)", path):
                 return self.manifest(found[1], found[2], body)
+            if found := re.fullmatch(r"/v2/(.+)/tags/list", path):
+                return self.tags(found[1], arguments)
             if found := re.fullmatch(r"/v2/(.+)/blobs/uploads/(.*)", path):
                 return self.upload(found[1], found[2], arguments, body)
             if found := re.fullmatch(r"/v2/(.+)/blobs/(sha256:.+)", path):
@@ -159,6 +163,14 @@ def _handler(registry):
                 return 404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}', {}
             content, media_type = registry.manifests[name, key]
             return 200, content, {"Content-Type": media_type}
+
+        def tags(self, name, arguments):
+            known = sorted(key for path, key in registry.manifests if path == name and not key.startswith("sha256:"))
+            rest = [tag for tag in known if tag > arguments.get("last", [""])[0]]
+            page = rest[: registry.page]
+            more = len(rest) > len(page)
+            link = {"Link": f'</v2/{name}/tags/list?n={registry.page}&last={page[-1]}>; rel="next"'} if more else {}
+            return 200, json.dumps({"name": name, "tags": page}).encode(), link
 
         def upload(self, name, session, arguments, body):
             place = {"Location": f"/v2/{name}/blobs/uploads/{session}?state=x"}

@@ -1,0 +1,176 @@
+"""Images for several platforms under one name, in the making: created, annotated, pushed as an index.
+
+They lie in the store as one file, `lists.json`; the members stay where they are until the list is pushed. As docker's and
+podman's `manifest` commands have it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pybuild.registry import media
+from pybuild.registry.config import ImageConfig
+from pybuild.registry.document import Fields, load
+from pybuild.registry.ends import Source
+from pybuild.registry.errors import ImageNotFound, InvalidDocument, RegistryError, StoreError
+from pybuild.registry.model import Descriptor, Index
+from pybuild.registry.platform import Platform
+from pybuild.registry.reference import Reference
+from pybuild.registry.store import Store
+from pybuild.registry.values import frozen, replace
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@frozen
+class Member:
+    """One image of a list: where it comes from, as the user wrote it, and what the index says of it."""
+
+    source: str
+    descriptor: Descriptor
+
+
+@frozen
+class List:
+    """A list and its members, in their order."""
+
+    name: str
+    members: tuple[Member, ...] = ()
+    annotations: Pairs = ()
+
+    @property
+    def index(self) -> Index:
+        """What is pushed."""
+        return Index.build(tuple(member.descriptor for member in self.members), self.annotations)
+
+    def with_member(self, member: Member) -> List:
+        """The list with one more member, in place of the same one and of another for the same platform."""
+        wanted = member.descriptor.platform
+        kept = tuple(
+            other
+            for other in self.members
+            if other.descriptor.digest != member.descriptor.digest and (wanted is None or other.descriptor.platform != wanted)
+        )
+        return replace(self, members=(*kept, member))
+
+    def annotated(self, wanted: str, *, change: Callable[[Descriptor], Descriptor]) -> List:
+        """The list with what it says of one member changed; `wanted` is its source, a digest or a platform.
+
+        Raises ImageNotFound.
+        """
+        found = [member for member in self.members if _is_named(member, wanted)]
+        if len(found) != 1:
+            raise ImageNotFound(
+                f"{self.name} has {len(found) or 'no'} members {wanted!r}",
+                hint=f"it has {', '.join(f'{member.source} ({member.descriptor.platform})' for member in self.members)}",
+            )
+        changed = replace(found[0], descriptor=change(found[0].descriptor))
+        return replace(self, members=tuple(changed if member is found[0] else member for member in self.members))
+
+
+def _is_named(member: Member, wanted: str) -> bool:
+    descriptor = member.descriptor
+    if wanted in (member.source, descriptor.digest, str(descriptor.platform)):
+        return True
+    hexadecimal = wanted.removeprefix("sha256:")
+    if len(hexadecimal) >= 6 and descriptor.digest.hex.startswith(hexadecimal):
+        return True
+    try:
+        return Reference.parse(wanted) == Reference.parse(member.source)
+    except RegistryError:
+        return False
+
+
+def members_of(source: Source, text: str) -> tuple[Member, ...]:
+    """The members that a place gives: itself, or, of an index, all in it. Raises RegistryError."""
+    root = source.root()
+    if root.is_index:
+        return tuple(Member(text, replace(item, annotations=item.annotations)) for item in root.manifests)
+    return (Member(text, replace(root.descriptor, platform=_platform(source, root.config))),)
+
+
+def _platform(source: Source, config: Descriptor | None) -> Platform | None:
+    if config is None or config.media_type not in media.CONFIGS:
+        return None
+    if config.size > 8 << 20:
+        raise InvalidDocument(f"{config.digest}: a config of {config.size} bytes")
+    sink = _Bytes()
+    source.fetch(config, sink, lambda done: None)
+    return ImageConfig.parse(sink.getvalue(), str(config.digest)).platform
+
+
+class _Bytes(io.BytesIO):
+    def restart(self) -> None:
+        self.seek(0)
+        self.truncate()
+
+
+def read(store: Store, name: str) -> List | None:
+    """The list of this name; None when there is none. Raises InvalidDocument for a damaged file."""
+    reference = Reference.parse(name)
+    entry = _read(store).get(str(reference))
+    if entry is None:
+        return None
+    where = str(_path(store))
+    fields = Fields(entry, where)
+    members = tuple(
+        Member(item.need("source", str), Descriptor.read(Fields(item.need("descriptor", dict), where)))
+        for item in fields.objects("members")
+    )
+    return List(str(reference), members, fields.pairs("annotations"))
+
+
+def need(store: Store, name: str) -> List:
+    """The list of this name. Raises ImageNotFound."""
+    found = read(store, name)
+    if found is None:
+        raise ImageNotFound(f"no such list: {name}", hint="'pybuild manifest create NAME IMAGE...' makes one")
+    return found
+
+
+def names(store: Store) -> tuple[str, ...]:
+    """The names of all lists."""
+    return tuple(_read(store))
+
+
+def write(store: Store, made: List) -> None:
+    """Keep a list, in place of the one of its name."""
+    document: dict[str, object] = {
+        "members": [{"source": member.source, "descriptor": member.descriptor.document()} for member in made.members],
+        "annotations": dict(made.annotations),
+    }
+    _edit(store, made.name, document)
+
+
+def remove(store: Store, name: str) -> None:
+    """Forget a list. Raises ImageNotFound."""
+    _edit(store, need(store, name).name, None)
+
+
+def _edit(store: Store, name: str, document: dict[str, object] | None) -> None:
+    with store.lock("lists", exclusive=True):
+        known = _read(store)
+        known.pop(name, None)
+        if document is not None:
+            known[name] = document
+        temporary = store.root / "tmp" / f"lists.{os.urandom(6).hex()}"
+        try:
+            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+            os.replace(temporary, _path(store))
+        except OSError as error:
+            raise StoreError(f"cannot write {_path(store)}: {error.strerror}") from error
+
+
+def _read(store: Store) -> dict[str, object]:
+    try:
+        return dict(load(_path(store).read_bytes(), str(_path(store))))
+    except FileNotFoundError:
+        return {}
+
+
+def _path(store: Store) -> Path:
+    return store.root / "lists.json"
