@@ -63,7 +63,10 @@ def consistent_instruction_casing(view: View) -> Iterator[Hit]:
             span = instruction.span
             place = Span(span.line, span.column, span.line, span.column + len(word))
             message = f"{word} is not in {'lower' if is_lower else 'upper'} case, as most keywords here are"
-            yield Hit(place, message, f"write {wanted}", (Edit(place, wanted),))
+            # A keyword may go on in the next line.
+            is_whole = view.text[span.line - 1].startswith(word, span.column - 1)
+            edits = (Edit(place, wanted),) if is_whole else ()
+            yield Hit(place if is_whole else span, message, f"write {wanted}", edits)
 
 
 def duplicate_stage_name(view: View) -> Iterator[Hit]:

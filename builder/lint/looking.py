@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from pybuild.grammar import DockerfileError, Span, expand, split
-from pybuild.grammar.instructions import Word
+from pybuild.grammar.instructions import Heredoc, Word
+from pybuild.grammar.words import expand_text
 from pybuild.registry.values import frozen
 
 _CLOSE = 3
@@ -48,10 +49,9 @@ class Looked:
 def look(word: Word, variables: Mapping[str, str], escape: str, *, is_raw: bool = False) -> Looked:
     """Expand a word; `is_raw` leaves quotes alone, as in a here-document."""
     noting = Noting(variables)
-    text = re.sub(r"(?s)\\.|['\"]", _shielded, word.text) if is_raw else word.text
     value: str | None
     try:
-        value = expand(text, noting, escape=escape)
+        value = expand_text(word.text, noting) if is_raw else expand(word.text, noting, escape=escape)
     except DockerfileError:
         # What is wrong with it is the plan's to say.
         value = None
@@ -69,10 +69,23 @@ def look_split(word: Word, variables: Mapping[str, str], escape: str) -> tuple[s
 def variable_place(word: Word, name: str) -> Span:
     """The part of a word that names a variable."""
     span = word.span
-    match = re.search(rf"\$(?:{re.escape(name)}(?!\w)|\{{{re.escape(name)}(?!\w)[^}}]*\}}?)", word.text)
+    match = _use(word.text, name)
     if match is None or span.line != span.end_line or span.end_column - span.column != len(word.text):
         return span
     return Span(span.line, span.column + match.start(), span.line, span.column + match.end())
+
+
+def body_place(heredoc: Heredoc, first: int, name: str, text: tuple[str, ...]) -> Span:
+    """The part of a here-document's body that names a variable; `first` is the body's first line, `text` the file's lines."""
+    for number, line in enumerate(text[first - 1 : first - 1 + heredoc.content.count("\n")], first):
+        if match := _use(line, name):
+            return Span(number, match.start() + 1, number, match.end() + 1)
+    return heredoc.span
+
+
+def _use(text: str, name: str) -> re.Match[str] | None:
+    plain = re.escape(name)
+    return re.search(rf"(?<![\\\\`])\$(?:{plain}(?!\w)|\{{{plain}(?!\w)[^}}]*\}}?)", text)
 
 
 def close_to(name: str, others: Iterable[str]) -> str | None:
@@ -95,7 +108,3 @@ def _distance(first: str, second: str) -> int:
         for column, other in enumerate(second, 1):
             before, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, before + (letter != other))
     return row[-1]
-
-
-def _shielded(match: re.Match[str]) -> str:
-    return f"\\{match[0]}" if len(match[0]) == 1 else match[0]

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 
 from pybuild.builder.arguments import platform_args
-from pybuild.builder.lint.looking import Looked, close_to, look, look_split
+from pybuild.builder.lint.looking import Looked, body_place, close_to, look, look_split
 from pybuild.builder.lint.parts import expanded, origins
 from pybuild.builder.lint.seen import Given, Head, Known, Line, Missing, Mounted, Used, View
 from pybuild.grammar import DockerfileError, Source, Span, parse
@@ -32,7 +32,7 @@ def view(dockerfile: Dockerfile, known: Known) -> View:
     walk.run()
     return View(
         dockerfile,
-        tuple(dockerfile.source.text.split("\n")),
+        walk.text,
         known,
         surroundings(dockerfile.source),
         tuple(walk.heads),
@@ -85,6 +85,7 @@ class _State:
 class _Walk:
     def __init__(self, dockerfile: Dockerfile, known: Known) -> None:
         self.dockerfile, self.known, self.escape = dockerfile, known, dockerfile.escape
+        self.text = tuple(dockerfile.source.text.split("\n"))
         self.heads: list[Head] = []
         self.lines: list[Line] = []
         self.images: list[Used] = []
@@ -254,12 +255,7 @@ class _Walk:
         looked = [look(word, state.variables, self.escape) for word in expanded(instruction)]
         missing = self._missing(looked, state)
         if isinstance(instruction, Copy):
-            bodies = [
-                look(Word(heredoc.content, heredoc.span), state.variables, "\\", is_raw=True)
-                for heredoc in instruction.heredocs
-                if heredoc.expand
-            ]
-            missing += self._missing(bodies, state)
+            missing += self._missing_in_bodies(state, instruction)
             # The destination is the last of them.
             return tuple(item.value for item in looked[-1 - len(instruction.sources) : -1]), missing
         if isinstance(instruction, Run):
@@ -270,6 +266,17 @@ class _Walk:
                 state.put(name or "", value or "")
                 state.env[name or ""] = value or ""
         return values, missing
+
+    def _missing_in_bodies(self, state: _State, copy: Copy) -> tuple[Missing, ...]:
+        found: tuple[Missing, ...] = ()
+        first = copy.span.end_line + 1
+        for heredoc in copy.heredocs:
+            if heredoc.expand:
+                looked = look(Word(heredoc.content, heredoc.span), state.variables, self.escape, is_raw=True)
+                for item in self._missing([looked], state):
+                    found += (Missing(item.name, body_place(heredoc, first, item.name, self.text), item.close),)
+            first += heredoc.content.count("\n") + 1
+        return found
 
     def _missing(self, looked: list[Looked], state: _State) -> tuple[Missing, ...]:
         found = []
