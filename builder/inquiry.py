@@ -13,7 +13,7 @@ from pybuild.builder import bases
 from pybuild.builder.context import Context, check_folder
 from pybuild.builder.errors import BuildError
 from pybuild.builder.graph import BuildGraph
-from pybuild.builder.lint import Finding, Known, Report, image_names, lint, settings_of
+from pybuild.builder.lint import Finding, Known, Report, base_key, images_of, lint, settings_of
 from pybuild.builder.lint.mending import mend
 from pybuild.builder.lint.outline import Outline, Target, outline, targets
 from pybuild.builder.lint.walk import view
@@ -43,9 +43,9 @@ def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferre
     """Lint all stages, or those that the target needs, and plan the target. Raises BuildError, DockerfileError, RegistryError."""
     platform = request.platform or Platform.here()
     source, dockerfile, known = _known(request, platform)
-    names = image_names(dockerfile, known)
-    found = {name: bases.look_up(bases.wanted(name, request, platform), request, store, listener=listener) for name in names}
-    configs = {name: config for name, (_, config) in found.items()}
+    configs: dict[str, ImageConfig] = {}
+    for name, wanted in images_of(dockerfile, known):
+        _, configs[base_key(name, wanted)] = bases.look_up(bases.wanted(name, request, wanted), request, store, listener=listener)
     known = _with(known, configs)
     settings = settings_of(dockerfile, known)
 

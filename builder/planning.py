@@ -93,7 +93,7 @@ def make_plan(
             build_args=request.build_args,
             target=request.target,
             folders=folders,
-            bases={wanted.name: image.config for wanted, image in images.items()},
+            bases={wanted: image.config for wanted, image in images.items()},
             ignore=ignore,
         )
         said = memory.put("remarks", (asked, known, ignore.patterns), made)

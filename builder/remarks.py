@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from pybuild.builder.graph import Pairs
 from pybuild.builder.ignore import Ignore
+from pybuild.builder.wanted import Wanted
 from pybuild.grammar import Source
 from pybuild.registry import ImageConfig, Platform
 from pybuild.registry.values import frozen
@@ -28,16 +29,17 @@ def remarks(
     build_args: Pairs,
     target: str | None,
     folders: tuple[str, ...],
-    bases: Mapping[str, ImageConfig],
+    bases: Mapping[Wanted, ImageConfig],
     ignore: Ignore,
 ) -> Remarks:
     """Lint the part of a file that a build needs. Raises DockerfileError and PlanError for settings that mean nothing."""
-    from pybuild.builder.lint import Known, lint
+    from pybuild.builder.lint import Known, base_key, lint
     from pybuild.grammar import parse
 
     dockerfile = parse(source)
     # What is not needed is not built, and not spoken of.
-    report = lint(dockerfile, Known(platform, build_args, target, bases, ignore, folders, only_needed=True))
+    configs = {base_key(wanted.name, wanted.platform): config for wanted, config in bases.items()}
+    report = lint(dockerfile, Known(platform, build_args, target, configs, ignore, folders, only_needed=True))
     if not report.findings:
         return Remarks()
     lines = [f"{source.name}:{found.span.line}: {found.rule}: {found.message}" for found in report.findings]

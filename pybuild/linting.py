@@ -15,7 +15,7 @@ from pathlib import Path
 from pybuild.builder.context import Context
 from pybuild.builder.errors import ContextError
 from pybuild.builder.ignore import Ignore
-from pybuild.builder.lint import Finding, Known, Report, Settings, settings_of
+from pybuild.builder.lint import Finding, Known, Report, Settings, base_key, settings_of
 from pybuild.builder.lint import lint as lint_dockerfile
 from pybuild.builder.lint.mending import mend, text_of
 from pybuild.builder.workspace import default_root
@@ -155,7 +155,8 @@ def _ignore(request: Request, path: str | None) -> Ignore | None:
 
 
 class StoredConfigs(Mapping[str, ImageConfig]):
-    """The configs of images by name, read from a store as they are asked for; none where there is no store."""
+    """The configs of images by name and platform (`base_key`), read from a store as they are asked for; none where there is no
+    store. What a registry has for another platform than the store's image nobody knows."""
 
     def __init__(self, root: Path | None) -> None:
         self._store = Store.open(root) if root is not None and (root / "oci-layout").exists() else None
@@ -175,9 +176,11 @@ class StoredConfigs(Mapping[str, ImageConfig]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _read(self, name: str) -> ImageConfig | None:
+    def _read(self, key: str) -> ImageConfig | None:
+        name, _, platform = key.partition("::")
         try:
             found = self._store.tagged(Reference.parse(name)) if self._store is not None else None
-            return self._store.image(found).config if self._store is not None and found is not None else None
+            config = self._store.image(found).config if self._store is not None and found is not None else None
         except RegistryError:
             return None
+        return config if config is not None and base_key(name, config.platform) == f"{name}::{platform}" else None

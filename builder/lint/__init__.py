@@ -7,14 +7,27 @@ from __future__ import annotations
 from pybuild.builder.errors import PlanError
 from pybuild.builder.lint.findings import Edit, Finding
 from pybuild.builder.lint.rules import BY_NAME, RULES, Rule
-from pybuild.builder.lint.seen import Known
+from pybuild.builder.lint.seen import Known, base_key
 from pybuild.builder.lint.settings import Settings
-from pybuild.builder.lint.walk import image_names, view
+from pybuild.builder.lint.walk import images_of, view
 from pybuild.grammar import DockerfileError, Source, Span
 from pybuild.grammar.instructions import Dockerfile
 from pybuild.registry.values import frozen
 
-__all__ = ["BY_NAME", "RULES", "Edit", "Finding", "Known", "Report", "Rule", "Settings", "image_names", "lint", "settings_of"]
+__all__ = [
+    "BY_NAME",
+    "RULES",
+    "Edit",
+    "Finding",
+    "Known",
+    "Report",
+    "Rule",
+    "Settings",
+    "base_key",
+    "images_of",
+    "lint",
+    "settings_of",
+]
 
 _ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 

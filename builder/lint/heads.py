@@ -7,15 +7,14 @@ from collections.abc import Iterator
 
 from pybuild.builder.lint.findings import Edit, Hit
 from pybuild.builder.lint.looking import close_to
+from pybuild.builder.lint.parts import read_platform
 from pybuild.builder.lint.seen import View
 from pybuild.grammar import Span
 from pybuild.grammar.instructions import From, Instruction, Word
-from pybuild.registry import Platform, Reference
+from pybuild.registry import Reference
 from pybuild.registry.errors import InvalidReference
 
 _RESERVED = ("context", "scratch")
-_SYSTEMS = ("aix", "android", "darwin", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9", "solaris")
-_ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm", "armel": "arm"}
 
 
 def stage_name_casing(view: View) -> Iterator[Hit]:
@@ -158,9 +157,8 @@ def from_platform_flag_const_disallowed(view: View) -> Iterator[Hit]:
 def invalid_base_image_platform(view: View) -> Iterator[Hit]:
     """An image is for the platform that it is used on."""
     for used in view.images:
-        wanted = read_platform(used.platform) if used.platform else view.known.platform
-        found = used.config.platform
-        if wanted is not None and (wanted.os, wanted.architecture) != (found.os, found.architecture):
+        wanted, found = used.wanted, used.config.platform
+        if (wanted.os, wanted.architecture) != (found.os, found.architecture):
             message = f"{used.name} is for {found}, and {wanted} is what it is to be"
             yield Hit(used.span, message, "name an image that has this platform, or fetch it anew with --pull")
 
@@ -188,19 +186,6 @@ def invalid_definition_description(view: View) -> Iterator[Hit]:
 def keyword(instruction: Instruction) -> str:
     """An instruction's keyword as it was written."""
     return instruction.original.split(None, 1)[0]
-
-
-def read_platform(text: str) -> Platform | None:
-    """A platform as FROM takes it: a system, an architecture, or both and a variant. None for what is none."""
-    parts = text.lower().split("/")
-    if len(parts) > 3 or not all(re.fullmatch("[A-Za-z0-9_.-]+", part) for part in parts):
-        return None
-    here = Platform.here()
-    if len(parts) == 1:
-        if parts[0] in (*_SYSTEMS, "windows", "macos"):
-            return Platform(parts[0], here.architecture)
-        return Platform(here.os, _ALIASES.get(parts[0], parts[0]))
-    return Platform(parts[0], _ALIASES.get(parts[1], parts[1]), parts[2] if len(parts) == 3 else None)
 
 
 def _as_word(view: View, start: From) -> Word | None:

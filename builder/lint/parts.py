@@ -5,11 +5,15 @@ Source: BuildKit, instructions/commands.go.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pybuild.grammar import Span
 from pybuild.grammar.instructions import Copy, Instruction, Pairs, Run, Word, Words
+from pybuild.registry import Platform
 
+_SYSTEMS = ("aix", "android", "darwin", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9", "solaris")
+_ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm", "armel": "arm"}
 _EXPANDED = ("WORKDIR", "USER", "STOPSIGNAL", "VOLUME")
 
 
@@ -64,3 +68,16 @@ def _part(word: Word, text: str) -> Word:
     if start < 0 or span.line != span.end_line or span.end_column - span.column != len(word.text):
         return Word(text, span)
     return Word(text, Span(span.line, span.column + start, span.line, span.column + start + len(text)))
+
+
+def read_platform(text: str) -> Platform | None:
+    """A platform as FROM takes it: a system, an architecture, or both and a variant. None for what is none."""
+    parts = text.lower().split("/")
+    if len(parts) > 3 or not all(re.fullmatch("[A-Za-z0-9_.-]+", part) for part in parts):
+        return None
+    here = Platform.here()
+    if len(parts) == 1:
+        if parts[0] in (*_SYSTEMS, "windows", "macos"):
+            return Platform(parts[0], here.architecture)
+        return Platform(here.os, _ALIASES.get(parts[0], parts[0]))
+    return Platform(parts[0], _ALIASES.get(parts[1], parts[1]), parts[2] if len(parts) == 3 else None)

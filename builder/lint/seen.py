@@ -18,7 +18,8 @@ from pybuild.registry.values import frozen
 
 @frozen
 class Known:
-    """What is known beside the file. `bases` has the images that somebody knows, by their names in the file; what a
+    """What is known beside the file. `bases` has the images that somebody knows, by their names in the file, or by
+    `base_key` where it matters for which platform; what a
     `target` does not need is not looked at, nor, with `only_needed`, what the last stage does not need; `folders` are the
     named contexts that are folders."""
 
@@ -29,6 +30,16 @@ class Known:
     ignore: Ignore | None = None
     folders: tuple[str, ...] = ()
     only_needed: bool = False
+
+    def base(self, name: str, platform: Platform) -> ImageConfig | None:
+        """What is known of an image."""
+        found = self.bases.get(base_key(name, platform))
+        return found if found is not None else self.bases.get(name)
+
+
+def base_key(name: str, platform: Platform) -> str:
+    """An image for a platform, whatever its variant: `NAME::OS/ARCHITECTURE`."""
+    return f"{name}::{platform.os}/{platform.architecture}"
 
 
 @frozen
@@ -79,12 +90,12 @@ class Head:
 
 @frozen
 class Used:
-    """An image that a stage starts from or copies from, with what is known of it."""
+    """An image that a stage starts from or copies from, with what is known of it, and the platform that it should be for."""
 
     name: str
     config: ImageConfig
     span: Span
-    platform: str | None
+    wanted: Platform
 
 
 @frozen

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from pybuild.builder.arguments import platform_args
 from pybuild.builder.lint.looking import Looked, body_place, close_to, look, look_split
-from pybuild.builder.lint.parts import expanded, origins
+from pybuild.builder.lint.parts import expanded, origins, read_platform
 from pybuild.builder.lint.seen import Given, Head, Known, Line, Missing, Mounted, Used, View
 from pybuild.grammar import DockerfileError, Source, Span, parse
 from pybuild.grammar.comments import surroundings
@@ -47,8 +47,8 @@ def view(dockerfile: Dockerfile, known: Known) -> View:
     )
 
 
-def image_names(dockerfile: Dockerfile, known: Known) -> tuple[str, ...]:
-    """The images that a file starts from and copies from, as it names them."""
+def images_of(dockerfile: Dockerfile, known: Known) -> tuple[tuple[str, Platform], ...]:
+    """The images that a file starts from and copies from, as it names them, and the platforms that they should be for."""
     walk = _Walk(dockerfile, known)
     walk.run()
     return tuple(dict.fromkeys(walk.named))
@@ -91,7 +91,7 @@ class _Walk:
         self.images: list[Used] = []
         self.declared: dict[str, None] = {}
         self.unknown: list[str] = []
-        self.named: list[str] = []
+        self.named: list[tuple[str, Platform]] = []
         self.given: list[Given] = []
         self.mounts: list[Mounted] = []
         self.needs: dict[int, list[int]] = {}
@@ -196,17 +196,17 @@ class _Walk:
             state.triggers = before.triggers
             return state
         name = head.base
-        if name not in (None, SCRATCH) and not self._is_folder(str(name)):
-            self.named.append(str(name))
-        config = self.known.bases.get(name) if name is not None else None
-        if name == SCRATCH:
-            return _State({"PATH": _PATH})
-        if name is None or config is None:
+        if name is None or name == SCRATCH or self._is_folder(name):
             # A folder as a base has no environment of its own.
-            is_known = name is not None and self._is_folder(name)
-            self.unknown += [] if is_known or name is None else [name]
-            return _State({"PATH": _PATH}, directory=None, is_known=is_known)
-        self.images.append(Used(name, config, stage.start.span, head.platform.value if head.platform else None))
+            return _State({"PATH": _PATH}, directory=None if name != SCRATCH else "/", is_known=name is not None)
+        platform = read_platform(head.platform.value or "") if head.platform is not None else self.known.platform
+        self.named.append((name, platform or self.known.platform))
+        config = self.known.base(*self.named[-1])
+        if config is None:
+            self.unknown.append(name)
+            return _State({"PATH": _PATH}, directory=None, is_known=False)
+        if platform is not None:
+            self.images.append(Used(name, config, stage.start.span, platform))
         env = config.config.environment
         env.setdefault("PATH", _PATH)
         run = config.config
@@ -237,9 +237,9 @@ class _Walk:
                 continue
             if name == SCRATCH or name.isdigit() or self._is_folder(name):
                 continue
-            self.named.append(name)
-            if (config := self.known.bases.get(name)) is not None:
-                self.images.append(Used(name, config, line.place or instruction.span, None))
+            self.named.append((name, self.known.platform))
+            if (config := self.known.base(name, self.known.platform)) is not None:
+                self.images.append(Used(name, config, line.place or instruction.span, self.known.platform))
 
     def _values(
         self, stage: Stage, state: _State, instruction: Instruction

@@ -136,8 +136,9 @@ def test_the_store_is_asked_for_base_images_and_not_made(folder: Path, capsys, m
     assert run(["lint"]) == 1
     out, err = capsys.readouterr()
     assert "$nothing is not defined here" in out and "HOME_OF_BASE is" not in out and "hint: write /srv/x" in out and not err
+    # What the name means for another platform is not known from this one.
     assert run(["lint", "--platform", "linux/s390x"]) == 1
-    assert "base is for linux/" in capsys.readouterr().out
+    assert "UndefinedVar" not in capsys.readouterr().out
 
 
 def test_json_has_places_pages_and_edits(folder: Path, capsys):

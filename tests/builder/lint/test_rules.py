@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pybuild.builder.ignore import Ignore
-from pybuild.builder.lint import BY_NAME, RULES, Known, Report, image_names, lint
+from pybuild.builder.lint import BY_NAME, RULES, Known, Report, base_key, images_of, lint
 from pybuild.builder.lint.mending import mend, text_of
 from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.registry import ImageConfig, Platform, RunConfig
@@ -106,14 +106,24 @@ def test_a_directive_that_cannot_be_read_is_an_error_with_its_place():
 
 
 def test_the_images_of_a_file_are_named_once_and_stages_are_none():
-    text = "ARG x=b\nFROM a AS s\nFROM s\nCOPY --from=s . .\nCOPY --from=c . .\nCOPY --from=0 . .\nFROM $x\nFROM scratch\nRUN --mount=from=c,target=/x y\n"
-    assert image_names(parse(Source("Dockerfile", text)), Known(HERE)) == ("a", "c", "b")
+    text = "ARG x=b\nFROM a AS s\nFROM s\nCOPY --from=s . .\nCOPY --from=c . .\nCOPY --from=0 . .\nFROM --platform=linux/arm64 $x\nFROM scratch\nRUN --mount=from=c,target=/x y\n"
+    assert images_of(parse(Source("Dockerfile", text)), Known(HERE)) == (("a", HERE), ("c", HERE), ("b", ARM))
+
+
+def test_an_image_is_known_for_each_platform_by_itself():
+    text = "FROM --platform=linux/arm64 two AS arm64\nCOPY $ARM $HERE /\nFROM two\nCOPY $ARM $HERE /\nCOPY --from=two . .\n"
+    bases = {
+        base_key("two", HERE): ImageConfig(HERE, RunConfig(env=("HERE=1",))),
+        base_key("two", ARM): ImageConfig(ARM, RunConfig(env=("ARM=1",))),
+    }
+    found = lint(parse(Source("Dockerfile", text)), Known(HERE, bases=bases)).findings
+    assert [(finding.span.line, finding.message.split(" ")[0]) for finding in found] == [(2, "$HERE"), (4, "$ARM")]
 
 
 def test_named_folders_are_no_images_and_have_no_environment():
     dockerfile = parse(Source("Dockerfile", "FROM scratch\nCOPY --from=docs . .\nFROM docs\nCOPY $x .\n"))
     known = Known(HERE, folders=("docs",))
-    assert image_names(dockerfile, known) == ()
+    assert images_of(dockerfile, known) == ()
     assert [finding.rule for finding in lint(dockerfile, known).findings] == ["UndefinedVar"]
 
 
