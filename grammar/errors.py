@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pybuild.grammar.source import Source, Span
+from pybuild.grammar.source import Source, Span, shown
 
 
 class DockerfileError(Exception):
@@ -21,11 +21,11 @@ class DockerfileError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, *, span: Span, source: Source | None = None, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(shown(message))
+        self.message = shown(message)
         self.span = span
         self.source = source
-        self.hint = hint
+        self.hint = None if hint is None else shown(hint)
         self.others: tuple[Exception, ...] = ()
 
     def __str__(self) -> str:
