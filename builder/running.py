@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 
 from pybuild.builder import privilege
@@ -13,12 +14,13 @@ from pybuild.builder.graph import RunStep
 from pybuild.builder.request import RunOptions
 from pybuild.builder.roots import make_root
 from pybuild.builder.sandbox import mapping
+from pybuild.builder.sandbox.cgroups import Group, limited
 from pybuild.builder.sandbox.folders import furnish
 from pybuild.builder.sandbox.ground import Ground, Standing, first_guess
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command, traces
 from pybuild.builder.snapshots import Snapshots
-from pybuild.builder.workspace import Workspace, adopt_tree
+from pybuild.builder.workspace import GROUPS, Workspace, adopt_tree
 
 _KEPT_OUTPUT = 64 << 10
 _HOSTNAME = "pybuild"
@@ -36,6 +38,8 @@ class Runner:
         self._attachments = attachments
         self._server: SpawnServer | None = None
         self._standing: Standing | None = None
+        self._told: set[str] = set()
+        self._notify: Callable[[str], None] = lambda _: None
 
     def start(self, notify: Callable[[str], None]) -> None:
         """Start the spawn server; `notify` hears what the user should know of this place.
@@ -44,6 +48,7 @@ class Runner:
         """
         if self._server is not None:
             return
+        self._notify = notify
         where = (self._options.confinement.isolation, f"{self._workspace.store.root}/tmp")
         guess = first_guess(*where)
         server = self._server = SpawnServer.start()
@@ -93,6 +98,8 @@ class Runner:
                 hosts=self._options.hosts,
                 shm_size=self._options.shm_size,
             )
+            group = held.enter_context(limited(self._options.confinement, os.urandom(6).hex(), f"{scratch}/{GROUPS}"))
+            self._tell_once(group.refused)
             attached = held.enter_context(self._attachments.of(step, snapshots, scratch, check=check))
             missing = (*(path for path, _ in furniture.missing), *traces(lookup, (item.target for item in attached.attachments)))
             env = {"HOME": account.home} | dict(step.env) | dict(step.proxies) | dict(attached.variables)
@@ -108,19 +115,33 @@ class Runner:
                 missing=furniture.missing,
                 security=step.security,
                 attachments=attached.attachments,
+                groups=group.folders,
                 limits=tuple((limit.name, limit.soft, limit.hard) for limit in self._options.limits),
             )
             root.prepare(furniture, attached.attachments)
             code = self._server.run(command, output=listen)
             if code != 0:
-                raise _failed(step, code, bytes(tail).decode("utf-8", "replace"))
+                raise _failed(step, code, bytes(tail).decode("utf-8", "replace"), self._memory_of(group))
             adopt_tree(root.changes(missing), place)
 
+    def _tell_once(self, notices: tuple[str, ...]) -> None:
+        for notice in notices:
+            if notice not in self._told:
+                self._told.add(notice)
+                self._notify(notice)
 
-def _failed(step: RunStep, code: int, output: str) -> StepFailed:
+    def _memory_of(self, group: Group) -> int | None:
+        """How much memory there was, if it was not enough."""
+        return self._options.confinement.memory if group.ran_out_of_memory() else None
+
+
+def _failed(step: RunStep, code: int, output: str, memory: int | None) -> StepFailed:
     lines = output.rstrip("\n").split("\n")[-_SHOWN_LINES:]
     error = StepFailed(f"exit code {code}: {step.name}", exit_code=code, output="\n".join(lines))
-    if "Invalid argument" in output and privilege.has_one_id():
+    if memory is not None:
+        error.message = f"out of memory, exit code {code}: {step.name}"
+        error.hint = f"--memory allows {memory >> 20} MiB; the kernel has ended what took more"
+    elif "Invalid argument" in output and privilege.has_one_id():
         error.hint = f"if that was a change of owner: there is no id here but one; {mapping.advice()}"
     elif code in (126, 127):
         error.hint = f"{code} means that the command was not {'found in the image' if code == 127 else 'executable'}"

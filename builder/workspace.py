@@ -21,6 +21,10 @@ from pybuild.registry.values import frozen
 CACHES = "caches"
 
 
+# In the scratch folder of a step: the control groups that were made for it.
+GROUPS = "control-groups"
+
+
 @frozen
 class Layer:
     """A layer at rest: its blob, and the digest of its tar."""
@@ -184,7 +188,14 @@ def adopt_tree(path: str, place: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file, or a folder and all in it, whatever the permission bits of what is inside."""
+    """Remove a file, or a folder and all in it, whatever the permission bits of what is inside.
+
+    What a killed pybuild has left there in writing to be removed elsewhere goes first.
+    """
+    if os.path.exists(f"{path}/{GROUPS}"):
+        from pybuild.builder.sandbox.cgroups import forget
+
+        forget(f"{path}/{GROUPS}")
     if not os.path.isdir(path) or os.path.islink(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

@@ -61,6 +61,9 @@ def build(
     shm_size: int | None = None,
     ulimits: Sequence[Limit] = (),
     isolation: str = "auto",
+    memory: int | None = None,
+    cpus: float | None = None,
+    pids_limit: int | None = None,
     progress: Progress | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> BuildResult:
@@ -105,7 +108,7 @@ def build(
             hosts=tuple(add_hosts),
             shm_size=shm_size,
             limits=tuple(ulimits),
-            confinement=Confinement(isolation),
+            confinement=Confinement(isolation, memory, cpus, pids_limit),
         ),
     )
     with Workspace.open(_root(root)) as workspace:

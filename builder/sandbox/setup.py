@@ -14,7 +14,7 @@ import socket
 import stat
 import struct
 
-from pybuild.builder.sandbox import kernel
+from pybuild.builder.sandbox import cgroups, kernel
 from pybuild.builder.sandbox.overlays import mount_root
 from pybuild.builder.sandbox.spec import DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Mount
 
@@ -25,6 +25,8 @@ _SIOCSIFFLAGS = 0x8914
 def furnish(command: Command) -> None:
     """Make the sandbox. Raises OSError, saying what could not be done."""
     os.umask(0o022)
+    # Before the namespace of groups, in which this one is the top.
+    cgroups.join(command.groups)
     if command.is_bare:
         # What stands in for mounts is in the folder already.
         return

@@ -110,6 +110,8 @@ class Command:
     attachments: tuple[Attachment, ...] = ()
     # Names of LIMITS, soft and hard values; -1 is no limit.
     limits: tuple[tuple[str, int, int], ...] = ()
+    # Folders of control groups to be in.
+    groups: tuple[str, ...] = ()
 
     @property
     def is_bare(self) -> bool:

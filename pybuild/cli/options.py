@@ -168,6 +168,9 @@ BUILD = (
         "NAME=SOFT:HARD",
         is_multiple=True,
     ),
+    Option(("-m", "--memory"), "memory", provisions.size, "The memory that a RUN may take.", "SIZE"),
+    Option(("--cpus",), "cpus", provisions.processors, "The processors' time that a RUN may take.", "N"),
+    Option(("--pids-limit",), "pids_limit", provisions.processes, "The processes that a RUN may have.", "N"),
     Option(("--isolation",), "isolation", last, "How RUN is kept apart.", default="auto", choices=ISOLATIONS),
     Option(("--compression",), "compression", last, "How layers are compressed.", "gzip|zstd|none[:LEVEL]", default="gzip"),
     Option(

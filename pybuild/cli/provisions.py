@@ -105,3 +105,25 @@ def limits(values: Values) -> tuple[Limit, ...]:
             raise ValueError(f"{value!r}: the soft limit is at most the hard one")
         found[name] = Limit(name, low, high)
     return tuple(found.values())
+
+
+def processors(values: Values) -> float | None:
+    """Processors' worth of time: a number above 0, such as 1.5."""
+    if not values:
+        return None
+    try:
+        number = float(values[-1])
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e6:
+        raise ValueError(f"{values[-1]!r} is no number of processors; write 1.5")
+    return number
+
+
+def processes(values: Values) -> int | None:
+    """A number of processes above 0."""
+    if not values:
+        return None
+    if not values[-1].isascii() or not values[-1].isdigit() or not int(values[-1]):
+        raise ValueError(f"{values[-1]!r} is no number of processes")
+    return int(values[-1])

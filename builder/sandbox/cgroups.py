@@ -1,0 +1,232 @@
+"""Limits of a step by control groups: version 1, 2, both, or none; where a limit cannot be had, that is said and nothing else.
+
+A group is a child of our own, or of the next one above that takes it: in version 2 a group with processes of its own has no
+children with controllers. It is removed behind the step. Source: the kernel's cgroup-v1/ and cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pybuild.builder import privilege
+from pybuild.builder.confinement import Confinement
+
+PREFIX = "pybuild-"
+_PERIOD = 100_000
+_REMOVAL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a controller is: the folder of our own group, that of the whole tree, and the version."""
+
+    own: str
+    top: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The group of a step: folders to join, and limits that cannot be enforced, with reasons."""
+
+    folders: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    memory: str | None = None
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel has ended a process of it for want of memory."""
+        if self.memory is None:
+            return False
+        for name in ("memory.events", "memory.oom_control"):
+            for line in _read(f"{self.memory}/{name}").splitlines():
+                key, _, count = line.partition(" ")
+                if key == "oom_kill" and count.strip() not in ("", "0"):
+                    return True
+        return False
+
+
+def places(mountinfo: str, own: str) -> Mapping[str, Place]:
+    """Where each controller is, out of /proc/self/mountinfo and /proc/self/cgroup; version 1 where it is in both."""
+    paths: dict[str, str] = {}
+    for line in own.splitlines():
+        _, controllers, path = line.split(":", 2)
+        for name in controllers.split(","):
+            paths[name] = path
+    found: dict[str, Place] = {}
+    for line in mountinfo.splitlines():
+        before, _, behind = line.partition(" - ")
+        fields, kind = before.split(), behind.split()
+        if not kind or kind[0] not in ("cgroup", "cgroup2"):
+            continue
+        root, mount = fields[3], fields[4]
+        if kind[0] == "cgroup2":
+            folder = _below(mount, root, paths.get("", "/"))
+            for name in _read(f"{folder}/cgroup.controllers").split() or _read(f"{mount}/cgroup.controllers").split():
+                found.setdefault(name, Place(folder, mount, 2))
+        else:
+            for name in kind[-1].split(","):
+                if name in paths:
+                    found[name] = Place(_below(mount, root, paths[name]), mount, 1)
+    return found
+
+
+def _below(mount: str, root: str, path: str) -> str:
+    """Where a group's folder is below a mount that shows the groups from `root` on."""
+    rest = path[len(root) :] if root != "/" and f"{path}/".startswith(f"{root}/") else path if root == "/" else ""
+    return f"{mount}/{rest.strip('/')}".rstrip("/")
+
+
+def here() -> Mapping[str, Place]:
+    """Where each controller is for this process."""
+    return places(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
+
+
+@contextlib.contextmanager
+def limited(confinement: Confinement, name: str, record: str) -> Iterator[Group]:
+    """A group with these limits, called PREFIX and `name`, gone afterwards.
+
+    `record` is a file that says which folders there are: whoever finds it after a kill removes them by `forget`.
+    """
+    if not confinement.is_limited:
+        yield Group()
+        return
+    made: list[str] = []
+    try:
+        yield _make(confinement, name, record, made)
+    finally:
+        for folder in made:
+            _remove(folder)
+
+
+def _make(confinement: Confinement, name: str, record: str, made: list[str]) -> Group:
+    found = here()
+    refused = []
+    memory = None
+    for option, controller, settings in _wanted(confinement):
+        place = found.get(controller)
+        if place is None:
+            refused.append(f"{option} cannot be enforced: there is no control group for it here")
+            continue
+        reason = None
+        for parent in _parents(place):
+            folder = f"{parent}/{PREFIX}{name}"
+            try:
+                _open_group(folder, parent, controller, place.version, settings, record, made)
+            except OSError as error:
+                reason = reason or error.strerror
+                continue
+            if controller == "memory":
+                memory = folder
+            break
+        else:
+            hint = (
+                "start it by systemd-run --user --scope" if privilege.is_in_user_namespace() else "see 'pybuild doctor'"
+            )
+            refused.append(f"{option} cannot be enforced: {place.own}: {reason}; {hint}")
+    return Group(tuple(made), tuple(refused), memory)
+
+
+def _wanted(confinement: Confinement) -> Iterator[tuple[str, str, Mapping[int, tuple[tuple[str, str, bool], ...]]]]:
+    """Each limit's option, its controller, and by version what to write where; True where that may be missing."""
+    if confinement.memory is not None:
+        size = str(confinement.memory)
+        first = (("memory.limit_in_bytes", size, False), ("memory.memsw.limit_in_bytes", size, True))
+        yield "--memory", "memory", {1: first, 2: (("memory.max", size, False), ("memory.swap.max", "0", True))}
+    if confinement.cpus is not None:
+        quota = str(max(1000, int(confinement.cpus * _PERIOD)))
+        first = (("cpu.cfs_period_us", str(_PERIOD), False), ("cpu.cfs_quota_us", quota, False))
+        yield "--cpus", "cpu", {1: first, 2: (("cpu.max", f"{quota} {_PERIOD}", False),)}
+    if confinement.pids is not None:
+        setting = (("pids.max", str(confinement.pids), False),)
+        yield "--pids-limit", "pids", {1: setting, 2: setting}
+
+
+def _parents(place: Place) -> Iterator[str]:
+    """Our own group and those above it."""
+    folder = place.own
+    while True:
+        yield folder
+        if place.version == 1 or folder == place.top or not folder.startswith(f"{place.top}/"):
+            return
+        folder = os.path.dirname(folder)
+
+
+def _open_group(
+    folder: str,
+    parent: str,
+    controller: str,
+    version: int,
+    settings: Mapping[int, tuple[tuple[str, str, bool], ...]],
+    record: str,
+    made: list[str],
+) -> None:
+    if version == 2 and controller not in _read(f"{parent}/cgroup.subtree_control").split():
+        _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
+    is_new = folder not in made
+    if is_new:
+        with open(record, "a", encoding="utf-8") as file:
+            file.write(f"{folder}\n")
+        os.mkdir(folder)
+    try:
+        for name, value, may_be_missing in settings[version]:
+            with contextlib.suppress(*((OSError,) if may_be_missing else ())):
+                _write(f"{folder}/{name}", value)
+        # Whether a process of ours may go there shows only when one goes: that it is asked of the kernel is enough.
+        if not os.access(f"{folder}/cgroup.procs", os.W_OK) or not os.access(f"{parent}/cgroup.procs", os.W_OK):
+            raise PermissionError(13, os.strerror(13))
+    except OSError:
+        if is_new:
+            os.rmdir(folder)
+        raise
+    if is_new:
+        made.append(folder)
+
+
+def join(folders: tuple[str, ...]) -> None:
+    """Go into groups; what is forked later is in them too. Raises OSError."""
+    for folder in folders:
+        _write(f"{folder}/cgroup.procs", "0")
+
+
+def forget(record: str) -> None:
+    """Remove the groups that a record names, which a killed pybuild left."""
+    for folder in _read(record).splitlines():
+        if os.path.basename(folder).startswith(PREFIX):
+            _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    """Remove a group. The kernel may take a moment to see that its last process has ended."""
+    end = time.monotonic() + _REMOVAL_SECONDS
+    while True:
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > end:
+                return
+            time.sleep(0.001)
+        else:
+            return
+
+
+def _write(path: str, text: str) -> None:
+    # In one call, and without a buffer that would fail once more when it is closed.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
