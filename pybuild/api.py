@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pybuild.builder.confinement import Confinement
 from pybuild.builder.events import Event, Progress
@@ -15,6 +15,9 @@ from pybuild.builder.workspace import Workspace, default_root
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Image, Store
+
+if TYPE_CHECKING:
+    from pybuild.builder.doctor import Report
 
 _SECONDS_TO_NEXT_PRUNE = 3600
 
@@ -212,3 +215,10 @@ def run(
     )
     with Workspace.open(_root(root)) as workspace:
         return run_container(wanted, workspace)
+
+
+def doctor(*, root: str | os.PathLike[str] | None = None) -> Report:
+    """Try what RUN and the store need of this place. Call it while the process has one thread."""
+    from pybuild.builder.doctor import examine
+
+    return examine(_root(root), os.environ)

@@ -11,6 +11,7 @@ COMMANDS = {
     "build": "Build an image from a Dockerfile",
     "copy": "Copy images between registries, folders and archives",
     "delete": "Delete a tag or an image from a registry",
+    "doctor": "Say what works here, and what mends the rest",
     "history": "Show how an image came to be",
     "images": "List images",
     "inspect": "Show everything about images, as JSON",

@@ -214,6 +214,8 @@ def test_in_a_container_without_privileges(docker, ubuntu, context, tmp_path):
     assert inside("build", *base, plain).returncode == 0
     refused = inside("build", *base, "--isolation", "namespaces", folder)
     assert refused.returncode == 125 and "pybuild doctor" in refused.stderr
+    doctor = inside("doctor")
+    assert doctor.returncode == 0 and "levels: namespaces no, user namespaces no, chroot yes\nRUN uses: chroot" in doctor.stdout
 
 
 def test_a_copy_is_compared_as_an_overlay_is(tmp_path):
