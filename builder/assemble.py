@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pybuild.builder.cached import Result
-from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep
+from pybuild.builder.graph import BuildGraph, MetaStep, Root
 from pybuild.registry import Descriptor, History, Image, ImageConfig, media
 from pybuild.registry.values import replace
 
@@ -20,7 +20,7 @@ def image_config(graph: BuildGraph, results: Mapping[int, Result], moment: Calla
     created = target.config.created
     for number in graph.chain(target.last):
         step = graph.steps[number]
-        if isinstance(step, SourceStep):
+        if isinstance(step, Root):
             continue
         if isinstance(step, MetaStep) and not step.created_by:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pybuild.builder import bases
 from pybuild.builder.announcing import announce_cached, announcer
@@ -13,7 +14,7 @@ from pybuild.builder.context import Context, check_folder, choice_of
 from pybuild.builder.entitlements import check_entitlements
 from pybuild.builder.errors import BuildError, Interrupted, LintFailed
 from pybuild.builder.events import Finished, Notice, Progress
-from pybuild.builder.graph import CopyStep, RunStep, SourceStep
+from pybuild.builder.graph import CopyStep, GitStep, HttpStep, RunStep, SourceStep, Step
 from pybuild.builder.keys import history_keys, step_keys
 from pybuild.builder.planning import Plan, make_plan, read_dockerfile
 from pybuild.builder.recording import Recorder, recorded
@@ -22,6 +23,9 @@ from pybuild.builder.request import BuildRequest, BuildResult, Output
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Image, Manifest, Platform
 from pybuild.registry.values import replace
+
+if TYPE_CHECKING:
+    from pybuild.builder.remote.fetching import Remotes
 
 __all__ = ["BuildRequest", "BuildResult", "Output", "build"]
 
@@ -94,9 +98,18 @@ def _solve(
 ) -> Mapping[int, Result]:
     """The results of the target's steps, out of the records or freshly made; the recorder gets all keys."""
     graph = plan.graph
+    remotes = None
+    if any(isinstance(step, HttpStep | GitStep) for step in graph.steps):
+        from pybuild.builder.remote.fetching import Remotes
 
-    def read(step: CopyStep | RunStep, origin: str) -> str:
+        remotes = Remotes(workspace)
+
+    def read(step: Step, origin: str) -> str:
         try:
+            if isinstance(step, HttpStep | GitStep):
+                assert remotes is not None
+                return remotes.digest(step)
+            assert isinstance(step, CopyStep | RunStep)
             digest = contexts[origin].digest(choice_of(step, origin), workspace.database)
         except BuildError as error:
             if error.span is None:
@@ -116,7 +129,7 @@ def _solve(
     if len(cached) == len(wanted):
         announce_cached(graph, (), announce, progress)
         return cached
-    return _make(plan, contexts, request, workspace, progress, keys, cached)
+    return _make(plan, contexts, request, workspace, progress, keys, cached, remotes)
 
 
 def _make(
@@ -127,6 +140,7 @@ def _make(
     progress: Progress,
     keys: tuple[str, ...],
     cached: Mapping[int, Result],
+    remotes: Remotes | None,
 ) -> Mapping[int, Result]:
     from pybuild.builder.execute import Job
     from pybuild.builder.making import make
@@ -144,6 +158,7 @@ def _make(
         use_cache=not request.no_cache,
         jobs=request.jobs,
         run=request.run,
+        remotes=remotes,
     )
     return make(job, workspace, progress)
 

@@ -8,6 +8,8 @@ from pybuild.builder.graph import (
     CopyStep,
     Device,
     File,
+    GitStep,
+    HttpStep,
     MetaStep,
     Mount,
     RunStep,
@@ -19,7 +21,15 @@ from pybuild.registry import ImageConfig
 from pybuild.registry.config import run_config_document
 from pybuild.registry.values import field_defaults, field_names
 
-_KINDS: dict[type, str] = {SourceStep: "source", RunStep: "run", CopyStep: "copy", WorkdirStep: "workdir", MetaStep: "meta"}
+_KINDS: dict[type, str] = {
+    SourceStep: "source",
+    HttpStep: "http",
+    GitStep: "git",
+    RunStep: "run",
+    CopyStep: "copy",
+    WorkdirStep: "workdir",
+    MetaStep: "meta",
+}
 _LEFT_OUT = ("name", "span")
 _PAIRS = ("env", "proxies")
 # Of the JSON document: docs/plan.md. Keys are added under the same number; it grows when one goes or means something else.

@@ -5,6 +5,7 @@ BuildError
 │   └── NotSupported      an instruction or flag that pybuild does not have yet
 ├── LintFailed            the Dockerfile breaks rules that it wants to be kept
 ├── ContextError          the build context: missing, unreadable, changed while read
+├── RemoteError           a URL or a git repository that cannot be had, or is not what it has to be
 ├── CopyError             a COPY or ADD that cannot be done
 ├── LayerError            a layer that breaks the rules: links out of its root, damaged tar
 ├── StepFailed            a RUN ended with another code than 0; carries it
@@ -57,6 +58,10 @@ class LintFailed(BuildError):
 
 class ContextError(BuildError):
     """The build context is missing, unreadable, or changed while it was read."""
+
+
+class RemoteError(BuildError):
+    """A URL or a git repository that cannot be had, or is not what it has to be."""
 
 
 class CopyError(BuildError):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pybuild.builder.cached import Result, cached_result, file_steps
@@ -21,7 +22,7 @@ from pybuild.builder.database import StepRecord
 from pybuild.builder.errors import BuildError, Interrupted
 from pybuild.builder.events import CANCELED, Notice, Progress, StepFinished, StepOutput, Tick
 from pybuild.builder.files import Recipe, copy_entries, directory_entries
-from pybuild.builder.graph import BuildGraph, CopyStep, RunStep, SourceStep, WorkdirStep
+from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.layers.compression import Compression
 from pybuild.builder.layers.entry import Entry
 from pybuild.builder.layers.packing import pack
@@ -35,6 +36,7 @@ from pybuild.registry import Image
 from pybuild.registry.values import frozen
 
 if TYPE_CHECKING:
+    from pybuild.builder.remote.fetching import Remotes
     from pybuild.builder.running import Runner
 
 _POLL_SECONDS = 0.1
@@ -42,7 +44,7 @@ _POLL_SECONDS = 0.1
 
 @frozen
 class Job:
-    """One build, as the executor needs it. `cached` has the target's steps that need not be made."""
+    """One build, as the executor needs it. `cached` has what of the target is there; `remotes` is for URLs and git."""
 
     graph: BuildGraph
     keys: tuple[str, ...]
@@ -56,6 +58,7 @@ class Job:
     use_cache: bool = True
     jobs: int = 4
     run: RunOptions = RunOptions()
+    remotes: Remotes | None = None
 
 
 class Executor:
@@ -116,6 +119,8 @@ class Executor:
     def _inputs(self, number: int) -> tuple[int, ...]:
         step = self._job.graph.steps[number]
         assert not isinstance(step, SourceStep)
+        if isinstance(step, HttpStep | GitStep):
+            return ()
         below = file_steps(self._job.graph, step.parent)
         if not isinstance(step, CopyStep | RunStep):
             return below
@@ -227,6 +232,12 @@ class Executor:
                     self._recipe(
                         number, copy_entries(step, self._snapshots, self._job.contexts, self._archives, mtime_ns=self._now_ns)
                     )
+                case HttpStep():
+                    assert self._job.remotes is not None
+                    self._recipe(number, ((self._job.remotes.file(step),), ()))
+                case GitStep():
+                    assert self._job.remotes is not None
+                    self._keep_tree(number, partial(self._job.remotes.checkout, step))
                 case WorkdirStep():
                     self._recipe(number, directory_entries(step, self._snapshots, mtime_ns=self._now_ns))
                 case _:
@@ -248,9 +259,16 @@ class Executor:
         def output(stream: int, content: bytes) -> None:
             self._progress.emit(StepOutput(number, stream, content))
 
-        tree = self._workspace.new_tree(self._job.keys[number])
         assert self._runner is not None
-        self._runner.run(step, self._snapshots, self._workspace.tree_path(tree), output=output, check=self._check_cancelled)
+        runner = self._runner
+        self._keep_tree(
+            number, lambda place: runner.run(step, self._snapshots, place, output=output, check=self._check_cancelled)
+        )
+
+    def _keep_tree(self, number: int, make: Callable[[str], None]) -> None:
+        """Have a step's files made at the place of a new tree, which is theirs from then on."""
+        tree = self._workspace.new_tree(self._job.keys[number])
+        make(self._workspace.tree_path(tree))
         self._trees[number] = tree
         self._snapshots.set(number, Form(tree=self._workspace.tree_path(tree)))
         self._workspace.replace_step(StepRecord(self._job.keys[number], None, tree, self._job.now))

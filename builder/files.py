@@ -7,7 +7,7 @@ from functools import partial
 
 from pybuild.builder.accounts import resolve_owner
 from pybuild.builder.context import Context, choice_of
-from pybuild.builder.graph import CopyStep, File, WorkdirStep
+from pybuild.builder.graph import CopyStep, File, GitStep, HttpStep, WorkdirStep
 from pybuild.builder.layers.copying import CopyRequest, Origin, copied, made_directory
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind
 from pybuild.builder.layers.index import MergedView, RecipeView
@@ -36,7 +36,11 @@ def copy_entries(
     origins = []
     for name in step.origins:
         choice = choice_of(step, name)
-        if isinstance(name, int):
+        if isinstance(name, int) and isinstance(snapshots.step(name), HttpStep | GitStep):
+            # A URL is unpacked where that is asked for, a repository never.
+            own = unpack if step.unpack and isinstance(snapshots.step(name), HttpStep) else None
+            origins.append(Origin(snapshots.view(name), choice, _nothing_hides, unpack=own, is_fetched=True))
+        elif isinstance(name, int):
             blobs = snapshots.blobs(name)
             origins.append(Origin(snapshots.view(name), choice, _nothing_hides, keeps_owner=True))
         else:

@@ -30,6 +30,37 @@ class SourceStep:
 
 
 @frozen
+class HttpStep:
+    """A file at a URL, for ADD. `filename` is its name; `checksum`, `sha256:...`, is what it has to be, None for anything."""
+
+    name: str
+    span: Span
+    url: str
+    filename: str
+    checksum: str | None = None
+
+
+@frozen
+class GitStep:
+    """The files of a git repository, for ADD and as a context, or those of its folder `subdir`.
+
+    `ref` is a branch, a tag or a commit, "" the default branch; `checksum` the beginning of the commit that it has to be. With
+    `fetches_commit` the checksum is the commit itself. `times` is `commit` for the commit's time on every file.
+    """
+
+    name: str
+    span: Span
+    remote: str
+    ref: str = ""
+    subdir: str = ""
+    checksum: str = ""
+    keeps_git_dir: bool = False
+    has_submodules: bool = True
+    times: str = ""
+    fetches_commit: bool = False
+
+
+@frozen
 class Mount:
     """One --mount of a RUN, with every default filled in.
 
@@ -173,7 +204,9 @@ class MetaStep:
     created_by: str
 
 
-Step = SourceStep | RunStep | CopyStep | WorkdirStep | MetaStep
+# What stands on nothing.
+Root = SourceStep | HttpStep | GitStep
+Step = SourceStep | HttpStep | GitStep | RunStep | CopyStep | WorkdirStep | MetaStep
 
 
 @frozen
@@ -211,8 +244,8 @@ class BuildGraph:
         return self.stages[bisect_right(self.stages, number, key=lambda stage: stage.first) - 1].name
 
     def chain(self, last: int) -> tuple[int, ...]:
-        """The steps from a SourceStep to `last`, each built on the one before."""
+        """The steps from one that stands on nothing to `last`, each built on the one before."""
         numbers = [last]
-        while not isinstance(step := self.steps[numbers[-1]], SourceStep):
+        while not isinstance(step := self.steps[numbers[-1]], Root):
             numbers.append(step.parent)
         return tuple(reversed(numbers))

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from pybuild.builder.announcing import places
 from pybuild.builder.database import Database
-from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, SourceStep, Step
+from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, Root, Step
 from pybuild.registry.values import field_names, frozen
 
 # How a step came to its result, or did not.
@@ -115,7 +115,7 @@ def outline(graph: BuildGraph, keys: tuple[str, ...], reads: Iterable[tuple[int,
 
 def _below(graph: BuildGraph, step: Step) -> int | None:
     """The step whose result counts for this one's key."""
-    if isinstance(step, SourceStep) or (isinstance(step, CopyStep) and step.stands_alone):
+    if isinstance(step, Root) or (isinstance(step, CopyStep) and step.stands_alone):
         return None
     return _solid(graph, step.parent)
 

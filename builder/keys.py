@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Callable
 
-from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, RunStep, SourceStep, Step, WorkdirStep
+from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, MetaStep, Root, RunStep, SourceStep, Step, WorkdirStep
 
 _FORMAT = 2
 
 
-# The digest of what a step reads out of a context, by the context's name.
-Read = Callable[[CopyStep | RunStep, str], str]
+# The digest of what a step reads from outside of the graph: out of the context of a name, or, for what is fetched, "".
+Read = Callable[[Step, str], str]
 
 
 def step_keys(graph: BuildGraph, read: Read, *, timestamp: int | None = None) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def step_keys(graph: BuildGraph, read: Read, *, timestamp: int | None = None) ->
         if isinstance(step, MetaStep):
             keys.append(keys[step.parent])
             continue
-        if isinstance(step, SourceStep) or (isinstance(step, CopyStep) and step.stands_alone):
+        if isinstance(step, Root) or (isinstance(step, CopyStep) and step.stands_alone):
             parent = None
         else:
             parent = keys[step.parent]
@@ -38,7 +38,7 @@ def history_keys(graph: BuildGraph, keys: tuple[str, ...]) -> tuple[str, ...]:
     """A key for each step that counts its instruction too, whether it changes files or not."""
     found: list[str] = []
     for step, key in zip(graph.steps, keys, strict=True):
-        if isinstance(step, SourceStep):
+        if isinstance(step, Root):
             found.append(_hash(key, "history"))
         else:
             found.append(_hash(found[step.parent], key, step.created_by))
@@ -49,6 +49,12 @@ def _parts(step: Step, keys: list[str], read: Read) -> tuple[object, ...]:
     match step:
         case SourceStep():
             return ("source", step.digest or step.image)
+        case HttpStep():
+            return ("http", read(step, ""), step.filename)
+        case GitStep():
+            # Where the commit came from is seen in a .git alone.
+            kept = (step.remote, step.ref) if step.keeps_git_dir else None
+            return ("git", read(step, ""), step.subdir, kept, step.has_submodules, step.times)
         case RunStep():
             return ("run", step.argv, sorted(step.env), step.cwd, step.user, step.network, *_beside(step, keys, read))
         case CopyStep():

@@ -128,9 +128,8 @@ class _Planner:
         if isinstance(instruction, Run):
             return runs.run(scope, state, instruction, lambda name, span: self._named(index, name, span, scope))
         if isinstance(instruction, Copy):
-            copies.check_flags(scope, instruction)
             origin = self._outline.origin(index, instruction, scope)
-            return copies.copy(scope, state, instruction, self._read(origin, instruction.span))[1]
+            return copies.copy(scope, state, instruction, self._read(origin, instruction.span), self._added)[1]
         return handlers.HANDLERS[instruction.keyword](scope, state, instruction)
 
     # Where a stage begins
@@ -162,6 +161,10 @@ class _Planner:
         if isinstance(base, Folder):
             self._append(state, copies.whole(state, base.name, start.span, text))
         return state, image
+
+    def _added(self, step: Step) -> int:
+        self.steps.append(step)
+        return len(self.steps) - 1
 
     def _for_target(self, image: ImageConfig) -> ImageConfig:
         """The image is for the platform that was asked for, whatever its base was for."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pybuild.builder.cached import file_steps
-from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep
+from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep, Step
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, LayerContent, SpoolContent
 from pybuild.builder.layers.index import LayerView, MergedView, RecipeView, TreeView, follow
 from pybuild.builder.workspace import Layer, Workspace, adopt_tree, layers_of
@@ -54,6 +54,10 @@ class Snapshots:
         source = SourceStep("", Span(1, 1, 1, 1), "image", digest)
         return cls(BuildGraph((source,), (PlannedStage("", 0, image.config),)), {digest: image}, workspace)
 
+    def step(self, number: int) -> Step:
+        """The step of this number."""
+        return self._graph.steps[number]
+
     def set(self, number: int, form: Form) -> None:
         """Say what a step's layer is."""
         self._forms[number] = form
@@ -61,8 +65,7 @@ class Snapshots:
     def stack(self, last: int) -> tuple[Form, ...]:
         """The layers of the file system after step `last`, topmost first."""
         source = self._graph.steps[self._graph.chain(last)[0]]
-        assert isinstance(source, SourceStep)
-        image = self._images.get(source.digest or "")
+        image = self._images.get(source.digest or "") if isinstance(source, SourceStep) else None
         base = [Form(layer=layer) for layer in layers_of(image)] if image else []
         own = [self._forms[number] for number in file_steps(self._graph, last)]
         return tuple(form for form in reversed((*base, *own)) if not form.is_empty)

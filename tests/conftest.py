@@ -26,6 +26,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from checker import check_layout  # noqa: E402
 from real.foreign import TAG, busybox_layout, run  # noqa: E402
 from real.registries import Registry, running_registry  # noqa: E402
+from real.repositories import Repository  # noqa: E402
+from real.web import running_site  # noqa: E402
 
 from pybuild.builder.workspace import Workspace  # noqa: E402
 from pybuild.registry import Store  # noqa: E402
@@ -109,6 +111,19 @@ def foreign_base(foreign_layout: Path, registry: Registry) -> str:
     name = registry.name("library/busybox:latest")
     run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{foreign_layout}:{TAG}", f"docker://{name}")
     return name
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A git repository with two branches and tags."""
+    return Repository.made(tmp_path_factory.mktemp("repositories"))
+
+
+@pytest.fixture
+def site(repository: Repository):
+    """A web site that serves the repository below `/git/r.git`."""
+    with running_site(repository.folder) as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,0 +1,204 @@
+"""A file at a URL: one GET, its redirects followed, its body as a stream. No registry, no credentials but the URL's own.
+
+With the connections, certificates, proxies and patience that registries get. Source: RFC 9110.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+
+import urllib3
+
+from pybuild.registry import certificates
+from pybuild.registry.connections import reason_of
+from pybuild.registry.errors import BrokenOff, UnexpectedAnswer, Unreachable
+from pybuild.registry.retries import RETRIED_STATUSES, Patience
+from pybuild.registry.urls import host, origin
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 10
+_HINTS = {
+    401: "it wants a user: https://USER:PASSWORD@HOST/...",
+    403: "it is not for everybody",
+    404: "is the URL right?",
+    410: "it was there, and is not any more",
+}
+
+
+class Page:
+    """An answer: 200 with a body to read, or 304, which has none."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str) -> None:
+        self._response = response
+        self.url = url
+        self.status = response.status
+        length = response.headers.get("Content-Length", "")
+        self.size = int(length) if length.isascii() and length.isdigit() else None
+
+    def header(self, name: str) -> str:
+        """One header, "" when it is not there."""
+        return self._response.headers.get(name, "")
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, none at the end. Raises BrokenOff when the connection breaks or the body is cut short."""
+        try:
+            return self._response.read(size, decode_content=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise BrokenOff(
+                f"{_plain(self.url)}: the connection broke: {reason_of(error)}", url=self.url, hint="try again"
+            ) from error
+
+
+@contextlib.contextmanager
+def opened(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    may_lose_encryption: bool = False,
+    patience: Patience | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Page]:
+    """Ask for a URL. `may_lose_encryption` lets https redirect to http, where the content is checked by other means.
+
+    Raises Unreachable, BrokenOff and UnexpectedAnswer, for any status but 200 and 304.
+    """
+    patience = patience or Patience()
+    environ = os.environ if environ is None else environ
+    pools: dict[str, urllib3.PoolManager] = {}
+    with contextlib.ExitStack() as resources:
+
+        def pool_of(url: str) -> urllib3.PoolManager:
+            proxy = _proxy(url, environ)
+            if proxy not in pools:
+                pools[proxy] = _pool(proxy, patience, environ)
+                resources.callback(pools[proxy].clear)
+            return pools[proxy]
+
+        response, place = _followed(url, dict(headers or {}), pool_of, patience, may_lose_encryption=may_lose_encryption)
+        resources.callback(response.close)
+        if response.status not in (200, 304):
+            raise UnexpectedAnswer(
+                f"{_plain(place)}: {host(place)} answered {response.status}",
+                url=place,
+                status=response.status,
+                hint=_HINTS.get(response.status, "try again later" if response.status in RETRIED_STATUSES else None),
+            )
+        yield Page(response, place)
+
+
+def _followed(
+    url: str,
+    headers: dict[str, str],
+    pool_of: Callable[[str], urllib3.PoolManager],
+    patience: Patience,
+    *,
+    may_lose_encryption: bool,
+) -> tuple[urllib3.BaseHTTPResponse, str]:
+    bare, authorization = _separated(url)
+    home = origin(bare)
+    for _ in range(_MOST_REDIRECTS + 1):
+        own = {"Authorization": authorization} if authorization and origin(bare) == home else {}
+        response = _persistent(
+            bare, {"User-Agent": "pybuild", "Accept-Encoding": "identity", **headers, **own}, pool_of, patience
+        )
+        place = response.headers.get("Location")
+        if response.status not in _REDIRECTS or not place:
+            return response, bare
+        response.close()
+        before, (bare, _) = bare, _separated(urljoin(bare, place))
+        if urlsplit(bare).scheme not in ("http", "https"):
+            raise UnexpectedAnswer(f"{_plain(before)} redirects to {urlsplit(bare).scheme}:", url=before, status=response.status)
+        if before.startswith("https:") and not bare.startswith("https:") and not may_lose_encryption:
+            raise UnexpectedAnswer(
+                f"{_plain(before)} redirects to {host(bare)} unencrypted",
+                url=before,
+                status=response.status,
+                hint="say what the content has to be with --checksum=sha256:..., and it is followed",
+            )
+    raise UnexpectedAnswer(f"{_plain(url)}: more than {_MOST_REDIRECTS} redirects", url=url, status=response.status)
+
+
+def _persistent(
+    url: str, headers: dict[str, str], pool_of: Callable[[str], urllib3.PoolManager], patience: Patience
+) -> urllib3.BaseHTTPResponse:
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            response = pool_of(url).request(
+                "GET", url, headers=headers, redirect=False, retries=False, preload_content=False, decode_content=False
+            )
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            is_hopeless = isinstance(error, ValueError | urllib3.exceptions.SSLError | urllib3.exceptions.NewConnectionError)
+            if attempt >= patience.attempts or is_hopeless:
+                raise _unreachable(error, url) from error
+        else:
+            if response.status not in RETRIED_STATUSES or attempt >= patience.attempts:
+                return response
+            response.close()
+        patience.wait(attempt)
+
+
+def _unreachable(error: Exception, url: str) -> Unreachable:
+    hint = "is the name right, and does the network reach it?"
+    if isinstance(error, urllib3.exceptions.SSLError):
+        is_plain = "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error)
+        hint = "it speaks plain http" if is_plain else "set SSL_CERT_FILE to its certificate authority's file"
+    elif isinstance(error, urllib3.exceptions.ProxyError):
+        hint = "see HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment"
+    return Unreachable(f"{_plain(url)}: cannot reach {host(url)}: {reason_of(error)}", url=url, hint=hint)
+
+
+def _pool(proxy: str, patience: Patience, environ: Mapping[str, str]) -> urllib3.PoolManager:
+    timeout = urllib3.Timeout(connect=patience.connect_seconds, read=patience.answer_seconds)
+    context = certificates.context(None, environ, insecure=False)
+    if not proxy:
+        return urllib3.PoolManager(timeout=timeout, ssl_context=context)
+    bare, authorization = _separated(proxy)
+    return urllib3.ProxyManager(
+        bare,
+        timeout=timeout,
+        ssl_context=context,
+        proxy_headers={"Proxy-Authorization": authorization} if authorization else None,
+    )
+
+
+def _proxy(url: str, environ: Mapping[str, str]) -> str:
+    parts = urlsplit(url)
+    names = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")
+    if any(_is_meant(parts.hostname or "", parts.port, name.strip().lower()) for name in names):
+        return ""
+    for name in (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
+        if proxy := environ.get(name):
+            return proxy if "://" in proxy else f"http://{proxy}"
+    return ""
+
+
+def _is_meant(hostname: str, port: int | None, name: str) -> bool:
+    """Whether an entry of NO_PROXY means a host: by its name, by the domain that it is in, or with its port."""
+    if name == "*":
+        return True
+    name, _, number = name.partition(":") if name.count(":") == 1 else (name, "", "")
+    if not name.strip(".") or (number and number != str(port)):
+        return False
+    return hostname == name.lstrip(".") or hostname.endswith(f".{name.lstrip('.')}")
+
+
+def _separated(url: str) -> tuple[str, str]:
+    """A URL without the user in it, and the header that says who that is."""
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    bare = urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
+    if not at:
+        return bare, ""
+    return bare, "Basic " + base64.b64encode(unquote(user).encode()).decode()
+
+
+def _plain(url: str) -> str:
+    """The URL without what may be a secret in it."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, host(url), parts.path, "", ""))
