@@ -24,8 +24,10 @@ from pybuild.builder.request import BuildRequest
 from pybuild.builder.wanted import Options, Wanted
 from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.grammar.instructions import Dockerfile
-from pybuild.registry import ImageConfig, Platform, Store
+from pybuild.registry import Digest, ImageConfig, Platform, RegistryError, Store
 from pybuild.registry.progress import Transferred
+
+Error = BuildError | DockerfileError | RegistryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +38,28 @@ class Checked:
     source: Source
     report: Report
     can_mend: int
-    error: BuildError | DockerfileError | None
+    error: Error | None
 
 
 def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]) -> Checked:
-    """Lint all stages, or those that the target needs, and plan the target. Raises BuildError, DockerfileError, RegistryError."""
+    """Lint all stages, or those that the target needs, and plan the target. Raises ContextError and DockerfileError."""
     platform = request.platform or Platform.here()
     source, dockerfile, known = _known(request, platform)
+    seen: dict[Wanted, tuple[Digest, ImageConfig]] = {}
+
+    def look_up(image: Wanted) -> tuple[Digest, ImageConfig]:
+        if image not in seen:
+            seen[image] = bases.look_up(image, request, store, listener=listener)
+        return seen[image]
+
     configs: dict[str, ImageConfig] = {}
+    error: Error | None = None
     for name, wanted in images_of(dockerfile, known):
-        _, configs[base_key(name, wanted)] = bases.look_up(bases.wanted(name, request, wanted), request, store, listener=listener)
+        try:
+            _, configs[base_key(name, wanted)] = look_up(bases.wanted(name, request, wanted))
+        except (BuildError, RegistryError) as wrong:
+            # What is found without it is worth telling too.
+            error = error or wrong
     known = _with(known, configs)
     settings = settings_of(dockerfile, known)
 
@@ -55,10 +69,9 @@ def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferre
     report = lint(dockerfile, known, settings)
     mended = mend(source.text.encode("utf-8", "surrogateescape"), find)
     options = options_of(request, platform, known.folders)
-    error: BuildError | DockerfileError | None = None
     try:
-        _planned(dockerfile, options, request, store, listener)
-    except (BuildError, DockerfileError) as wrong:
+        _planned(dockerfile, options, look_up)
+    except (BuildError, DockerfileError, RegistryError) as wrong:
         error = wrong
     return Checked(source, report, mended.count, error)
 
@@ -68,15 +81,14 @@ def planned(request: BuildRequest, store: Store, *, listener: Callable[[Transfer
     platform = request.platform or Platform.here()
     bases.check(request.contexts)
     source, dockerfile, known = _known(request, platform)
-    return _planned(dockerfile, options_of(request, platform, known.folders), request, store, listener), source
+    options = options_of(request, platform, known.folders)
+    return _planned(dockerfile, options, lambda image: bases.look_up(image, request, store, listener=listener)), source
 
 
-def _planned(
-    dockerfile: Dockerfile, options: Options, request: BuildRequest, store: Store, listener: Callable[[Transferred], None]
-) -> BuildGraph:
+def _planned(dockerfile: Dockerfile, options: Options, look_up: Callable[[Wanted], tuple[Digest, ImageConfig]]) -> BuildGraph:
     images: dict[Wanted, Base] = {}
     while missing := [image for image in needed_images(dockerfile, options, images) if image not in images]:
-        images |= {image: Base(*bases.look_up(image, request, store, listener=listener)) for image in missing}
+        images |= {image: Base(*look_up(image)) for image in missing}
     return plan(dockerfile, options, images)
 
 

@@ -10,8 +10,9 @@ from pybuild.builder.inquiry import Checked, check, outlined, targeted
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import default_root
 from pybuild.calls import check_json, outline_json, outline_text, targets_json, targets_text
+from pybuild.grammar import Span
 from pybuild.linting import StoredConfigs
-from pybuild.registry import Store
+from pybuild.registry import RegistryError, Store
 from pybuild.registry.progress import Transferred
 from pybuild.reports import Checked as Reported
 from pybuild.reports import as_text
@@ -61,13 +62,20 @@ def _request(context: str, options: Mapping[str, object]) -> BuildRequest:
 def _check(request: BuildRequest, form: str) -> int:
     found = check(request, Store.open(default_root(os.environ)), listener=_unheard)
     if form == "json":
-        error = (found.error.message, found.error.span) if found.error is not None else None
-        _write(check_json(found.report.findings, found.source, error))
+        _write(check_json(found.report.findings, found.source, _told(found)))
     else:
         _write(as_text([_reported(found)], has_colour=sys.stdout.isatty()))
     if found.error is not None:
         raise found.error
     return FOUND if found.report.findings else 0
+
+
+def _told(found: Checked) -> tuple[str, Span | None] | None:
+    """What the build would end with, and where in the file."""
+    error = found.error
+    if error is None:
+        return None
+    return error.message, None if isinstance(error, RegistryError) else error.span
 
 
 def _reported(found: Checked) -> Reported:

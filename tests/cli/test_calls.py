@@ -102,7 +102,11 @@ def test_check_asks_the_registry_for_a_base_images_environment_and_fetches_no_la
     assert "[InvalidBaseImagePlatform]" in capsys.readouterr().out
 
 
-def test_check_says_what_is_wrong_with_a_registry(context, capsys):
-    context("FROM 127.0.0.1:1/nothing\n")
+def test_check_says_what_is_wrong_with_a_registry_and_what_it_found_without_it(context, capsys):
+    context("FROM 127.0.0.1:1/nothing as a\n")
     assert run(["build", "--check", "."]) == 1
-    assert "127.0.0.1:1" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "[FromAsCasing]" in out and "127.0.0.1:1" in err
+    assert run(["build", "--call=check,format=json", "."]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["warnings"]) == 1 and "127.0.0.1:1" in document["buildError"]["message"]
