@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pybuild.builder.describe import kind
-from pybuild.builder.graph import BuildGraph, CopyStep, RunStep, SourceStep, Step
+from pybuild.builder.graph import BuildGraph, CopyStep, Root, RunStep, Step
 
-_SHAPES = {"source": "cylinder", "run": "box", "copy": "note", "workdir": "folder", "meta": "plaintext"}
+_SHAPES = {
+    "source": "cylinder",
+    "http": "oval",
+    "git": "oval",
+    "run": "box",
+    "copy": "note",
+    "workdir": "folder",
+    "meta": "plaintext",
+}
 _WIDTH = 60
 
 
@@ -19,7 +27,7 @@ def dot(graph: BuildGraph) -> str:
         lines.append("  }")
     contexts: dict[str, str] = {}
     for number, step in enumerate(graph.steps):
-        if not isinstance(step, SourceStep):
+        if not isinstance(step, Root):
             lines.append(f"  step{number} -> step{step.parent};")
         for origin in _origins(step):
             name = f"step{origin}"
