@@ -59,6 +59,26 @@ class Finished:
     seconds: float
 
 
+# What a piece of work on a step was.
+MAKE, PACK = "make", "pack"
+
+
+@frozen
+class Worked:
+    """A piece of work on a step is over: it was made, or packed into a layer, from `started` to `ended` by the monotonic clock.
+
+    Of what was packed, `content` is the bytes of files and `size` those of the blob.
+    """
+
+    step: int
+    action: str
+    thread: str
+    started: float
+    ended: float
+    content: int = 0
+    size: int = 0
+
+
 @frozen
 class Recorded:
     """The build, done or failed, is in the history under this number; `pybuild why` explains it."""
@@ -71,7 +91,7 @@ class Tick:
     """Time has passed and work goes on: a screen may want to draw its clocks anew."""
 
 
-Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished | Recorded | Tick
+Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished | Worked | Recorded | Tick
 
 
 class Progress(Protocol):

@@ -20,7 +20,7 @@ from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context
 from pybuild.builder.database import StepRecord
 from pybuild.builder.errors import BuildError, Interrupted
-from pybuild.builder.events import CANCELED, Notice, Progress, StepFinished, StepOutput, Tick
+from pybuild.builder.events import CANCELED, MAKE, PACK, Notice, Progress, StepFinished, StepOutput, Tick, Worked
 from pybuild.builder.files import Recipe, copy_entries, directory_entries
 from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.layers.compression import Compression
@@ -156,7 +156,7 @@ class Executor:
         waiting = {number: set(self._inputs(number)) & set(self.making) for number in self.making}
         futures: dict[Future[None], tuple[int, bool]] = {}
         made: set[int] = set()
-        pool = ThreadPoolExecutor(max(2, self._job.jobs))
+        pool = ThreadPoolExecutor(max(2, self._job.jobs), thread_name_prefix="worker")
 
         def submit_packing(number: int) -> None:
             if number in self._wanted and number not in self._results:
@@ -209,6 +209,16 @@ class Executor:
             self._finish(number, CANCELED if is_canceled else str(getattr(error, "message", error)))
             raise
 
+    @contextmanager
+    def _timed(self, number: int, action: str) -> Iterator[list[int]]:
+        """Tell how long a piece of work took, on which thread, and of how much; whether it went well or not."""
+        started, sizes = time.monotonic(), [0, 0]
+        try:
+            yield sizes
+        finally:
+            thread = threading.current_thread().name
+            self._progress.emit(Worked(number, action, thread, started, time.monotonic(), *sizes))
+
     def _start(self, number: int) -> None:
         self._started[number] = time.monotonic()
         self._announce(number)
@@ -223,7 +233,7 @@ class Executor:
         if (was_busy or self._job.use_cache) and self._done_by_another(number):
             self._finish(number, is_cached=True)
             return
-        with self._reporting(number):
+        with self._reporting(number), self._timed(number, MAKE):
             step = self._job.graph.steps[number]
             match step:
                 case RunStep():
@@ -302,7 +312,7 @@ class Executor:
         self._check_cancelled()
         step = self._job.graph.steps[number]
         created = self._created.get(number, self._job.now)
-        with self._reporting(number):
+        with self._reporting(number), self._timed(number, PACK) as sizes:
             entries = self._entries.get(number)
             if entries is None:
                 entries = self._snapshots.changes(number, step.parent)  # type: ignore[union-attr]
@@ -312,6 +322,7 @@ class Executor:
             if entries or not isinstance(step, WorkdirStep):
                 packed = pack(entries, self._workspace.store, self._compression, on_bytes=self._check_cancelled)
                 layer = Layer(packed.descriptor, packed.diff_id)
+                sizes[:] = sum(entry.size for entry in entries), layer.descriptor.size
             self._results[number] = Result(layer, created)
         names = [origin for origin in step.origins if isinstance(origin, str)] if isinstance(step, CopyStep) else []
         if any(self._job.contexts[name].has_changed(entries) for name in names):

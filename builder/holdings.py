@@ -84,6 +84,7 @@ class _Survey:
         self._sizes: dict[str, int] = {}
         self._moments: dict[str, float] = {}
         self._layers_of_tags: set[str] = set()
+        self._known_layers: set[str] = set()
         self._blobs: dict[str, list[str]] = {}
 
     def holdings(self) -> Holdings:
@@ -96,6 +97,7 @@ class _Survey:
             connection = self._workspace.database.connection
             for diff_id, digest in connection.execute("select diff_id, digest from blobs"):
                 self._blobs.setdefault(diff_id, []).append(_place(digest))
+                self._known_layers.add(diff_id)
             uses: dict[str, float] = dict(connection.execute("select name, moment from uses").fetchall())
             steps = tuple(self._steps(connection, uses))
         items = [*images, *steps, *self._trees({place for step in steps for place in step.places}, uses), *self._mounts(uses)]
@@ -128,6 +130,7 @@ class _Survey:
                 image = store.image(entry)
                 # Of an index, all platforms that are here.
                 places += [_place(blob.digest) for blob in reachable(store, entry)]
+                self._known_layers |= set(image.config.diff_ids)
                 if tags[digest]:
                     self._layers_of_tags |= set(image.config.diff_ids)
             names = tags[digest]
@@ -145,9 +148,11 @@ class _Survey:
     def _trees(self, known: set[str], uses: dict[str, float]) -> Iterator[Holding]:
         """Layers of images that were laid out for a RUN."""
         layers = {digest.removeprefix("sha256:") for digest in self._layers_of_tags}
+        layers_of_all = layers | {digest.removeprefix("sha256:") for digest in self._known_layers}
         for place in sorted(self._sizes):
             folder, _, name = place.partition("/")
-            if folder == "trees" and place not in known and len(name) == 64:
+            # Of another name it is the tree of a step that was killed before it was written down.
+            if folder == "trees" and place not in known and name in layers_of_all:
                 used = uses.get(name) or self._changed(place)
                 yield Holding(TREE, name, name[:12], used, (place,), serves_tag=name in layers)
 

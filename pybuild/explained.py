@@ -47,6 +47,11 @@ def explanation_lines(found: Explanation, *, now: float, colour: bool = False, o
     return lines
 
 
+def step_lines(step: Explained, found: Explanation, *, now: float) -> list[str]:
+    """What is said of one step, plain."""
+    return list(_step(step, found, now, _Paint(False)))
+
+
 def _is_asked_for(step: Explained, only: str) -> bool:
     trace = step.trace
     return only.lower() in trace.name.lower() or only in (

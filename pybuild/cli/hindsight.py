@@ -1,44 +1,72 @@
-"""What `build` says of itself when it is over: why each step ran. Failed builds have most to say."""
+"""What `build` says of itself when it is over: why each step ran, and when. Failed builds have most to say."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TextIO
 
-from pybuild.builder.events import Event, Progress, Recorded
+from pybuild.builder.events import Event, Progress, Recorded, Worked
+from pybuild.registry.progress import Transferred
+
+if TYPE_CHECKING:
+    from pybuild.timeline import Watch
 
 
 class _Listening:
-    """Progress that notes the number under which the build is in the history."""
+    """Progress that notes the number under which the build is in the history, and hands times on to a watch."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, watch: Watch | None) -> None:
         self._progress = progress
+        self._watch = watch
         self.number: int | None = None
 
     def emit(self, event: Event) -> None:
         if type(event) is Recorded:
             self.number = event.build
+        elif self._watch is not None and type(event) is Worked:
+            self._watch.worked(event)
+        elif self._watch is not None and type(event) is Transferred:
+            from threading import current_thread
+
+            self._watch.transferred(event, now=time.monotonic(), thread=current_thread().name)
         self._progress.emit(event)
 
 
 @contextmanager
-def looking_back(progress: Progress, *, explain: bool) -> Iterator[Progress]:
-    """The progress to build with; on leaving, by an error too, what was asked for is said on standard error."""
-    if not explain:
+def looking_back(progress: Progress, *, explain: bool, timeline: str | None) -> Iterator[Progress]:
+    """The progress to build with; on leaving, by an error too, what was asked for is said, or written to the file `timeline`."""
+    if not explain and timeline is None:
         yield progress
         return
-    listening = _Listening(progress)
-    try:
-        yield listening
-    finally:
-        if listening.number is not None:
-            _explain(listening.number)
+    began, watch = time.monotonic(), None
+    with ExitStack() as stack:
+        out = None
+        if timeline is not None:
+            from pybuild.timeline import Watch
+
+            # What cannot be written is better known before the build than behind it.
+            out, watch = stack.enter_context(open(timeline, "w", encoding="utf-8", errors="backslashreplace")), Watch(began)
+        listening = _Listening(progress, watch)
+        try:
+            yield listening
+        finally:
+            if listening.number is not None and out is not None and watch is not None:
+                _write(out, listening.number, watch, time.monotonic() - began)
+            if listening.number is not None and explain:
+                _explain(listening.number)
+
+
+def _write(out: TextIO, number: int, watch: Watch, total: float) -> None:
+    from pybuild.past import explanation
+    from pybuild.timeline_page import page
+
+    out.write(page(explanation(number), watch.works(), total=total, now=time.time()))
 
 
 def _explain(number: int) -> None:
-    import time
-
     from pybuild.explained import explanation_lines
     from pybuild.past import explanation
 

@@ -204,6 +204,7 @@ BUILD = (
     ),
     Option(("--iidfile",), "iidfile", last, "Write the image ID to a file.", "FILE"),
     Option(("--explain",), "explain", None, "Say why each step ran, and whose result it took where it did not run."),
+    Option(("--timeline",), "timeline", last, "Write a page that shows what was done when, and what it waited for.", "FILE.html"),
     Option(("-q", "--quiet"), "quiet", None, "Print the image ID alone."),
     Option(("--progress",), "progress", last, "How to show what happens.", default="auto", choices=MODES),
 )
@@ -220,6 +221,7 @@ def build_image(
     check: bool,
     call: tuple[str, str],
     explain: bool,
+    timeline: str | None,
     **options: object,
 ) -> int:
     """Build, and print what the options ask for; the exit code. Raises what `pybuild.build` does."""
@@ -231,7 +233,8 @@ def build_image(
         return answer(method, form, context=context, **options)
     from pybuild.api import build
 
-    with looking_back(open_progress("quiet" if quiet else progress, sys.stderr), explain=explain) as shown:
+    display = open_progress("quiet" if quiet else progress, sys.stderr)
+    with looking_back(display, explain=explain, timeline=timeline) as shown:
         result = build(context, progress=shown, **options)  # type: ignore[arg-type]
     if iidfile is not None:
         with open(iidfile, "w", encoding="ascii") as file:
