@@ -37,16 +37,18 @@ def surroundings(source: Source) -> Surroundings:
     comments: dict[int, tuple[str, ...]] = {}
     blanks: dict[int, tuple[Span, ...]] = {}
     ends: dict[int, int] = {}
-    behind = len(split.directives)
+    # Behind `#!`, BuildKit's parser takes directives for comments.
+    behind = 0 if source.text.startswith("#!") else len(split.directives)
     for line in split.lines:
-        first = line.places[0][0]
-        comments[first] = _comments(physical[behind : first - 1])
+        # Where its keyword is: a line may begin with nothing but an escape.
+        first = line.place(len(line.text) - len(line.text.lstrip()))[0]
+        comments[first] = _comments(physical[behind : line.first_line - 1])
         behind = ends[first] = line.last_line
         own = {number for number, _ in line.places}
         last = line.last_line - sum(heredoc.content.count("\n") + 1 for heredoc in line.heredocs)
         blanks[first] = tuple(
             Span(number, 1, number + 1, 1)
-            for number in range(first, min(last, len(physical)) + 1)
+            for number in range(line.first_line, min(last, len(physical)) + 1)
             if number not in own and not physical[number - 1].strip()
         )
     return Surroundings(comments, blanks, ends)

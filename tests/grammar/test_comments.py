@@ -34,3 +34,13 @@ def test_comments_inside_of_instructions_and_here_documents_belong_to_nothing():
 def test_blank_lines_count_inside_of_instructions_alone():
     assert blanks("\nFROM a\n\nRUN x \\\n\n  y \\\n \t\n# c\n\n  z\n\nCOPY <<E /\n\nE\nRUN x\\\n\n") == [5, 7, 9, 16]
     assert blanks("FROM a\nRUN x \\\n") == []
+
+
+def test_an_instruction_begins_where_its_keyword_is():
+    found = surroundings(Source("Dockerfile", "# above\n\\\n\nFROM a\n"))
+    assert found.comments == {4: ("above",)} and found.ends == {4: 4}
+    assert [span.line for span in found.blanks[4]] == [3]
+
+
+def test_behind_a_shebang_directives_are_comments_too():
+    assert comments("#!/bin/x\n# check=skip=all\nFROM a\n") == {3: ("!/bin/x", "check=skip=all")}
