@@ -53,8 +53,8 @@ def resolve_owner(text: str, passwd: bytes | None, group: bytes | None, *, what:
     """
     user, colon, group_text = text.partition(":")
     entry = None
-    if user.isdigit():
-        uid = _id(user)
+    if user.isdigit() or (colon and not user):
+        uid = _id(user or "0")
     else:
         entry = next((fields for fields in _lines(passwd, 7) if fields[0] == user), None)
         if entry is None:

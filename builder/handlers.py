@@ -76,7 +76,7 @@ def title(instruction: Instruction) -> str:
 
 def commanded(state: State, command: Command) -> tuple[str, ...]:
     """A command as a list: the shell form behind the shell that SHELL says."""
-    return command.words if command.is_json else (*(state.config.shell or _DEFAULT_SHELL), *command.words)
+    return command.words if command.is_json else (*(state.config.shell or _DEFAULT_SHELL), *(command.words or ("",)))
 
 
 def _meta(state: State, instruction: Instruction, created_by: str) -> MetaStep:
@@ -127,7 +127,8 @@ def _label(scope: Scope, state: State, instruction: Instruction) -> Step:
 def _cmd(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Start)
     words = commanded(state, instruction.command)
-    state.configured(cmd=words)
+    # An empty array clears what the base has.
+    state.configured(cmd=words or None)
     state.has_cmd = True
     return _meta(state, instruction, f"CMD {spelling.quoted(words)}")
 
@@ -136,7 +137,7 @@ def _entrypoint(scope: Scope, state: State, instruction: Instruction) -> Step:
     assert isinstance(instruction, Start)
     words = commanded(state, instruction.command)
     # A CMD of the base was meant for the base's entrypoint; one of this file stays.
-    state.configured(entrypoint=words, cmd=state.config.cmd if state.has_cmd else None)
+    state.configured(entrypoint=words or None, cmd=state.config.cmd if state.has_cmd else None)
     return _meta(state, instruction, f"ENTRYPOINT {spelling.quoted(words)}")
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pybuild.builder.plan import Base
     from pybuild.grammar.instructions import Dockerfile
 
-_FORMAT = 6
+_FORMAT = 7
 _T = TypeVar("_T")
 
 

@@ -52,6 +52,7 @@ def test_unknown_users_are_named(text, message):
         ("5", (5, 5)),
         ("5:6", (5, 6)),
         ("root:last", (0, 300)),
+        (":last", (0, 300)),
     ],
 )
 def test_owners(text, owner):
