@@ -43,7 +43,8 @@ def announcer(graph: BuildGraph, progress: Progress) -> Callable[[int], None]:
 
 
 def announce_cached(graph: BuildGraph, at_work: tuple[int, ...], announce: Callable[[int], None], progress: Progress) -> None:
+    working = frozenset(at_work)
     for number, step in enumerate(graph.steps):
-        if number not in at_work and not isinstance(step, MetaStep):
+        if number not in working and not isinstance(step, MetaStep):
             announce(number)
             progress.emit(StepFinished(number, 0.0, is_cached=not isinstance(step, SourceStep)))

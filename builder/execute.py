@@ -22,13 +22,14 @@ from pybuild.builder.database import StepRecord
 from pybuild.builder.errors import BuildError, Interrupted
 from pybuild.builder.events import CANCELED, MAKE, PACK, Notice, Progress, StepFinished, StepOutput, Tick, Worked
 from pybuild.builder.files import Recipe, copy_entries, directory_entries
-from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, RunStep, SourceStep, WorkdirStep
+from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, MetaStep, Root, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.layers.compression import Compression
 from pybuild.builder.layers.entry import Entry
 from pybuild.builder.layers.packing import pack
 from pybuild.builder.layers.unpacking import Archives
 from pybuild.builder.locks import StepLocks
 from pybuild.builder.request import RunOptions
+from pybuild.builder.schedule import Schedule, read_steps, under_runs
 from pybuild.builder.snapshots import Form, Snapshots, fetched
 from pybuild.builder.workspace import Layer, Workspace
 from pybuild.grammar import Source
@@ -87,6 +88,7 @@ class Executor:
         for number, result in job.cached.items():
             self._snapshots.set(number, Form(layer=result.layer))
         self.making = self._to_make()
+        self._under_runs = under_runs(job.graph, self.making)
         self.at_work = (*self.making, *(self._wanted - set(self.making)))
 
     def run(self) -> Mapping[int, Result]:
@@ -108,25 +110,20 @@ class Executor:
     def _to_make(self) -> tuple[int, ...]:
         """The steps to make: those wanted, and all that they read and nobody has."""
         making: set[int] = set()
+        seen: set[int] = set()
         pending = list(self._wanted)
         while pending:
-            number = pending.pop()
-            if number not in making and not self._is_at_hand(number):
+            if (number := pending.pop()) in seen:
+                continue
+            seen.add(number)
+            step = self._job.graph.steps[number]
+            if not isinstance(step, Root):
+                # Whoever reads a file system reads all layers of it.
+                pending.append(step.parent)
+            if not isinstance(step, SourceStep | MetaStep) and not self._is_at_hand(number):
                 making.add(number)
-                pending += self._inputs(number)
+                pending += read_steps(step)
         return tuple(sorted(making))
-
-    def _inputs(self, number: int) -> tuple[int, ...]:
-        step = self._job.graph.steps[number]
-        assert not isinstance(step, SourceStep)
-        if isinstance(step, HttpStep | GitStep):
-            return ()
-        below = file_steps(self._job.graph, step.parent)
-        if not isinstance(step, CopyStep | RunStep):
-            return below
-        origins = [file_steps(self._job.graph, origin) for origin in step.origins if isinstance(origin, int)]
-        is_alone = isinstance(step, CopyStep) and step.stands_alone
-        return (*(() if is_alone else below), *(number for numbers in origins for number in numbers))
 
     def _is_at_hand(self, number: int) -> bool:
         """Whether the step's layer is there in a form that others can read."""
@@ -153,10 +150,10 @@ class Executor:
     # Work
 
     def _work(self) -> None:
-        waiting = {number: set(self._inputs(number)) & set(self.making) for number in self.making}
+        schedule = Schedule(self._job.graph, self.making)
         futures: dict[Future[None], tuple[int, bool]] = {}
-        made: set[int] = set()
-        pool = ThreadPoolExecutor(max(2, self._job.jobs), thread_name_prefix="worker")
+        threads = max(2, self._job.jobs)
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
 
         def submit_packing(number: int) -> None:
             if number in self._wanted and number not in self._results:
@@ -168,12 +165,13 @@ class Executor:
             for number in sorted(self._wanted - set(self.making)):
                 self._start(number)
                 submit_packing(number)
-            while waiting or futures:
-                for number in [number for number, before in waiting.items() if before <= made]:
+            while schedule or futures:
+                # No more than keep the threads busy: each holds a lock, and each is looked at whenever one is done.
+                for number in schedule.ready(threads * 2 - sum(is_making for _, is_making in futures.values())):
                     taken = self._locks.take(self._job.keys[number])
                     if taken is None:
+                        schedule.put_back(number)
                         continue
-                    del waiting[number]
                     futures[pool.submit(self._make, number, taken.was_busy)] = (number, True)
                 done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 self._progress.emit(Tick())
@@ -183,7 +181,7 @@ class Executor:
                     number, is_making = futures.pop(future)
                     future.result()
                     if is_making:
-                        made.add(number)
+                        schedule.done(number)
                         submit_packing(number)
                     else:
                         self._locks.release(self._job.keys[number])
@@ -294,19 +292,13 @@ class Executor:
         entries = self._resources.enter_context(fetched(entries, blobs, self._workspace))
         self._entries[number] = entries
         self._snapshots.set(number, Form(entries=entries) if entries else Form())
-        if entries and any(self._is_under_run(number, other) for other in self.making):
+        if entries and number in self._under_runs:
             tree = self._workspace.new_tree(self._job.keys[number])
             self._snapshots.as_tree(number, tree)
             self._trees[number] = tree
             if number not in self._wanted:
                 # Nobody packs it: the tree is what the next build reads.
                 self._workspace.replace_step(StepRecord(self._job.keys[number], None, tree, self._job.now))
-
-    def _is_under_run(self, number: int, other: int) -> bool:
-        step = self._job.graph.steps[other]
-        if not isinstance(step, RunStep):
-            return False
-        return any(number in file_steps(self._job.graph, last) for last in (step.parent, *step.origins) if isinstance(last, int))
 
     def _pack(self, number: int) -> None:
         self._check_cancelled()
