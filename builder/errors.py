@@ -10,7 +10,8 @@ BuildError
 ├── LayerError            a layer that breaks the rules: links out of its root, damaged tar
 ├── StepFailed            a RUN ended with another code than 0; carries it
 ├── SandboxError          the sandbox could not be set up
-│   └── SandboxRefused    this place does not allow it; nothing has been run
+│   ├── SandboxRefused    this place does not allow it; nothing has been run
+│   └── NetworkRefused    it could have no network of its own
 ├── ExportError           the result could not be written where it was asked for
 └── Interrupted           Ctrl-C
 """
@@ -91,6 +92,10 @@ class SandboxError(BuildError):
 
 class SandboxRefused(SandboxError):
     """This place does not allow what the sandbox is made of. Nothing has been run: it may be tried in another way."""
+
+
+class NetworkRefused(SandboxError):
+    """There is no network for a sandbox but the host's."""
 
 
 class ExportError(BuildError):

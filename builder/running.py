@@ -11,12 +11,14 @@ from pybuild.builder.accounts import resolve_user
 from pybuild.builder.attachments import Attachments
 from pybuild.builder.errors import StepFailed
 from pybuild.builder.graph import RunStep
+from pybuild.builder.networking import Networking
 from pybuild.builder.request import RunOptions
 from pybuild.builder.roots import make_root
 from pybuild.builder.sandbox import mapping
 from pybuild.builder.sandbox.cgroups import Group, limited
 from pybuild.builder.sandbox.folders import furnish
 from pybuild.builder.sandbox.ground import Ground, Standing, first_guess
+from pybuild.builder.sandbox.network import Stack
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command, traces
 from pybuild.builder.snapshots import Snapshots
@@ -38,6 +40,7 @@ class Runner:
         self._attachments = attachments
         self._server: SpawnServer | None = None
         self._standing: Standing | None = None
+        self._networking: Networking | None = None
         self._told: set[str] = set()
         self._notify: Callable[[str], None] = lambda _: None
 
@@ -49,6 +52,7 @@ class Runner:
         if self._server is not None:
             return
         self._notify = notify
+        self._networking = Networking(notify)
         where = (self._options.confinement.isolation, f"{self._workspace.store.root}/tmp")
         guess = first_guess(*where)
         server = self._server = SpawnServer.start()
@@ -71,12 +75,29 @@ class Runner:
         `check` is called while something is waited for, and may raise.
         """
         assert self._standing is not None
-        self._standing.on(lambda ground: self._run(ground, step, snapshots, place, output=output, check=check))
+        networking = self._networking
+        assert networking is not None
+
+        def run(ground: Ground) -> None:
+            # chroot leaves all of this place in reach, and has said so.
+            asked = "host" if ground.isolation == "chroot" and step.network == "default" else step.network
+            networking.on(asked, lambda *network: self._run(ground, network, step, snapshots, place, output=output, check=check))
+
+        self._standing.on(run)
 
     def _run(
-        self, ground: Ground, step: RunStep, snapshots: Snapshots, place: str, *, output: Output, check: Callable[[], None]
+        self,
+        ground: Ground,
+        network: tuple[str, Stack | None],
+        step: RunStep,
+        snapshots: Snapshots,
+        place: str,
+        *,
+        output: Output,
+        check: Callable[[], None],
     ) -> None:
         assert self._server is not None
+        kind, stack = network
         trees = snapshots.trees(step.parent)
         account = resolve_user(step.user, *snapshots.accounts(step.parent))
         tail = bytearray()
@@ -94,7 +115,8 @@ class Runner:
                 root.rootfs,
                 lookup,
                 hostname=_HOSTNAME,
-                network=step.network,
+                network=kind,
+                resolver=stack.resolver if stack else None,
                 hosts=self._options.hosts,
                 shm_size=self._options.shm_size,
             )
@@ -109,7 +131,8 @@ class Runner:
                 cwd=step.cwd,
                 account=account,
                 rootfs=furniture.rootfs,
-                network=step.network,
+                network=kind,
+                stack=stack.argv if stack else (),
                 hostname=_HOSTNAME,
                 mounts=furniture.mounts,
                 missing=furniture.missing,

@@ -123,9 +123,7 @@ def _make(confinement: Confinement, name: str, record: str, made: list[str]) -> 
                 memory = folder
             break
         else:
-            hint = (
-                "start it by systemd-run --user --scope" if privilege.is_in_user_namespace() else "see 'pybuild doctor'"
-            )
+            hint = "start it by systemd-run --user --scope" if privilege.is_in_user_namespace() else "see 'pybuild doctor'"
             refused.append(f"{option} cannot be enforced: {place.own}: {reason}; {hint}")
     return Group(tuple(made), tuple(refused), memory)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pybuild.builder.sandbox.beneath import parent_of
+from pybuild.builder.sandbox.network import resolvers
 from pybuild.builder.sandbox.spec import SHM, Lookup, Mount, Overlay, Plain, sandbox_mounts
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -30,14 +31,15 @@ def furnish(
     *,
     hostname: str,
     network: str,
+    resolver: str | None = None,
     hosts: tuple[tuple[str, str], ...] = (),
     shm_size: int | None = None,
 ) -> Furniture:
     """Make, in `folder`, what a sandbox in `rootfs` needs beside it; `lookup` shows the file system that is there.
 
-    `hosts` are names with their addresses, `shm_size` is bytes.
+    `resolver` is the name server of a network that is not the host's, `hosts` are names with addresses, `shm_size` is bytes.
     """
-    provide_files(folder, hostname, network, hosts)
+    provide_files(folder, hostname, network, resolver=resolver, names=hosts)
     mounts, missing = sandbox_mounts(lookup, folder)
     if shm_size is not None:
         mounts = tuple(replace(mount, data=f"mode=1777,size={shm_size}") if mount.target == SHM else mount for mount in mounts)
@@ -62,12 +64,14 @@ def make_overlay(folder: str, lower: tuple[str, ...]) -> Overlay:
     return Overlay(lower, f"{folder}/upper", f"{folder}/work", f"{folder}/root")
 
 
-def provide_files(folder: str, hostname: str, network: str, names: tuple[tuple[str, str], ...] = ()) -> None:
+def provide_files(
+    folder: str, hostname: str, network: str, *, resolver: str | None = None, names: tuple[tuple[str, str], ...] = ()
+) -> None:
     """Write resolv.conf, hosts and hostname into `folder`, to be mounted over the image's own."""
     resolv = b""
     if network != "none":
         with contextlib.suppress(OSError), open("/etc/resolv.conf", "rb") as file:
-            resolv = file.read()
+            resolv = resolvers(file.read(), resolver=resolver)
     hosts = f"{_HOSTS}127.0.1.1\t{hostname}\n" + "".join(f"{address}\t{name}\n" for name, address in names)
     for name, content in (("resolv.conf", resolv), ("hosts", hosts.encode()), ("hostname", f"{hostname}\n".encode())):
         with open(f"{folder}/{name}", "wb") as file:

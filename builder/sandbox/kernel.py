@@ -210,7 +210,11 @@ def load_filter(instructions: bytes) -> None:
     _check(-1, "seccomp")
 
 
-def close_from(first: int) -> None:
-    """Close all descriptors from this one on, also those above the limit that is in force by now."""
-    if _libc.syscall(ctypes.c_long(_SYS_CLOSE_RANGE), ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), 0) != 0:
-        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+def close_all_but(*kept: int) -> None:
+    """Close all descriptors from 3 on but these, also those above the limit that is in force by now."""
+    start = 3
+    for descriptor in sorted(kept):
+        os.closerange(start, descriptor)
+        start = max(start, descriptor + 1)
+    if _libc.syscall(ctypes.c_long(_SYS_CLOSE_RANGE), ctypes.c_uint(start), ctypes.c_uint(0xFFFFFFFF), 0) != 0:
+        os.closerange(start, os.sysconf("SC_OPEN_MAX"))

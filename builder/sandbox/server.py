@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 
 from pybuild.builder import privilege
-from pybuild.builder.errors import SandboxError, SandboxRefused
+from pybuild.builder.errors import NetworkRefused, SandboxError, SandboxRefused
 from pybuild.builder.sandbox import mapping
 from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spawning import LARGEST_MESSAGE, serve
@@ -210,6 +210,8 @@ def _record(status: bytes, kind: bytes) -> str | None:
 def _exit_code(status: bytes) -> int:
     if failure := _record(status, b"failed"):
         stage, _, reason = failure.partition(" ")
+        if stage == "network":
+            raise NetworkRefused(reason)
         what, hint = _FAILURES[stage]
         if stage == "account" and privilege.has_one_id():
             hint = f"there is no id here but root's; {mapping.advice()}"

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import socket
 import stat
-import struct
 
 from pybuild.builder.sandbox import cgroups, kernel
+from pybuild.builder.sandbox.network import raise_loopback
 from pybuild.builder.sandbox.overlays import mount_root
 from pybuild.builder.sandbox.spec import DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Mount
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
-_SIOCSIFFLAGS = 0x8914
 
 
 def furnish(command: Command) -> None:
@@ -56,7 +53,7 @@ def enter(command: Command) -> None:
     if command.is_bare:
         if command.network == "none":
             kernel.unshare(kernel.CLONE_NEWNET)
-            _raise_loopback()
+            raise_loopback()
         os.chroot(".")
         return
     # Both at one place: the old root lies on top of the new one, and is detached from there.
@@ -65,7 +62,7 @@ def enter(command: Command) -> None:
     os.chdir("/")
     kernel.set_hostname(command.hostname)
     if command.network == "none":
-        _raise_loopback()
+        raise_loopback()
 
 
 def _mount_new(mount: Mount, target: str) -> None:
@@ -128,12 +125,6 @@ def _protect(root: str) -> None:
             kernel.mount("tmpfs", place, "tmpfs", kernel.MS_RDONLY, "size=0k")
         elif os.path.lexists(place):
             kernel.mount("/dev/null", place, None, kernel.MS_BIND)
-
-
-def _raise_loopback() -> None:
-    request = struct.pack("16sh22x", b"lo", 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-        fcntl.ioctl(channel, _SIOCSIFFLAGS, request)
 
 
 def go_to(cwd: str) -> None:

@@ -22,7 +22,7 @@ import sys
 from dataclasses import dataclass
 
 from pybuild.builder.errors import SandboxError
-from pybuild.builder.sandbox import attaching, kernel, privileges, setup
+from pybuild.builder.sandbox import attaching, kernel, network, privileges, setup
 from pybuild.builder.sandbox.ground import Ground, find
 from pybuild.builder.sandbox.spec import Command
 from pybuild.builder.sandbox.supervising import END, supervise
@@ -54,6 +54,7 @@ def serve(channel: socket.socket, owner: int) -> None:
         own = os.pidfd_open(os.getpid())
         seccomp = privileges.seccomp_filter()
         namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        networks = _Networks()
         try:
             while True:
                 for key, _ in selector.select():
@@ -69,7 +70,9 @@ def serve(channel: socket.socket, owner: int) -> None:
                         return
                     kind, number, value = pickle.loads(message)
                     if kind == "run":
-                        sandbox = _fork(number, value, descriptors, own=own, namespace=namespace, seccomp=seccomp)
+                        sandbox = _fork(
+                            number, value, descriptors, own=own, namespace=namespace, seccomp=seccomp, networks=networks
+                        )
                         if sandbox is not None:
                             running[number] = sandbox
                             selector.register(sandbox.pidfd, selectors.EVENT_READ, sandbox)
@@ -83,6 +86,26 @@ def serve(channel: socket.socket, owner: int) -> None:
                 _send(sandbox, signal.SIGKILL)
             for sandbox in running.values():
                 _reap(sandbox)
+            networks.close()
+
+
+class _Networks:
+    """The network that sandboxes have when they do not have the host's: one, made when it is asked for."""
+
+    def __init__(self) -> None:
+        self._network: network.Network | None = None
+
+    def get(self, stack: tuple[str, ...]) -> network.Network:
+        if self._network is not None and self._network.has_ended:
+            self.close()
+        if self._network is None:
+            self._network = network.start(stack)
+        return self._network
+
+    def close(self) -> None:
+        if self._network is not None:
+            network.end(self._network)
+            self._network = None
 
 
 def _find(isolation: str, folder: str, answer: int) -> None:
@@ -104,18 +127,10 @@ def _leave_pybuild(*kept: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)
-    _close_all_but(*kept)
+    kernel.close_all_but(*kept)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def _close_all_but(*kept: int) -> None:
-    start = 3
-    for descriptor in sorted(kept):
-        os.closerange(start, descriptor)
-        start = max(start, descriptor + 1)
-    kernel.close_from(start)
 
 
 def _send(sandbox: _Sandbox, number: int) -> None:
@@ -145,21 +160,26 @@ def _tell_failure(status: int, stage: bytes, error: BaseException) -> None:
     _tell(status, b"failed %s %s" % (stage, text.encode("utf-8", "replace").replace(b"\0", b"")[:_LONGEST_REASON]))
 
 
-def _fork(number: int, command: Command, descriptors: list[int], *, own: int, namespace: int, seccomp: bytes) -> _Sandbox | None:
+def _fork(
+    number: int, command: Command, descriptors: list[int], *, own: int, namespace: int, seccomp: bytes, networks: _Networks
+) -> _Sandbox | None:
     """Fork pid 1 of a new namespace, for a command with a status pipe and three streams; None when that fails."""
     status, *streams = descriptors
+    stage = b"network"
     try:
+        joined = networks.get(command.stack) if command.network == "isolated" else None
+        stage = b"sandbox"
         is_supervised = _stays(command)
         try:
             pid = os.fork()
             if pid == 0:
-                _become(command, status, streams, server=own, seccomp=seccomp, is_supervised=is_supervised)
+                _become(command, status, streams, server=own, seccomp=seccomp, joined=joined, is_supervised=is_supervised)
         finally:
             # Only children go into the new one, and the next child into a newer one.
             if not is_supervised:
                 kernel.enter_namespace(namespace, kernel.CLONE_NEWPID)
     except OSError as error:
-        _tell_failure(status, b"sandbox", error)
+        _tell_failure(status, stage, error)
         os.close(status)
         return None
     finally:
@@ -180,7 +200,16 @@ def _stays(command: Command) -> bool:
     return False
 
 
-def _become(command: Command, status: int, streams: list[int], *, server: int, seccomp: bytes, is_supervised: bool) -> None:
+def _become(
+    command: Command,
+    status: int,
+    streams: list[int],
+    *,
+    server: int,
+    seccomp: bytes,
+    joined: network.Network | None,
+    is_supervised: bool,
+) -> None:
     """Pid 1: never returns."""
     code = _NOT_SET_UP
     stage = b"sandbox"
@@ -190,7 +219,9 @@ def _become(command: Command, status: int, streams: list[int], *, server: int, s
             os._exit(code)
         for place, descriptor in enumerate(streams):
             os.dup2(descriptor, place)
-        _close_all_but(status)
+        if joined is not None:
+            kernel.enter_namespace(joined.namespace, kernel.CLONE_NEWNET)
+        kernel.close_all_but(status, *((joined.keeper,) if joined is not None else ()))
         # What comes over a socket is inheritable: the command would have it, and could write on it.
         os.set_inheritable(status, False)
         # A module imported from here on would be the image's.
@@ -201,6 +232,11 @@ def _become(command: Command, status: int, streams: list[int], *, server: int, s
         stage = b"mount"
         if not command.is_bare:
             attaching.attach(command.rootfs.mountpoint, command.attachments)
+        if joined is not None:
+            # It comes up while all that is made.
+            stage = b"network"
+            network.wait(joined)
+            os.close(joined.keeper)
         stage = b"sandbox"
         setup.enter(command)
         stage = b"workdir"

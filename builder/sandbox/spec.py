@@ -93,7 +93,8 @@ class Attachment:
 class Command:
     """A command in a sandbox. `missing` are the mount points that the root lacks: a path, and whether it is a directory.
 
-    `security` is sandbox, or insecure: with all capabilities, no filter, and nothing of /proc and /sys hidden.
+    `network` is host, none, which is a loopback alone, or isolated. `security` is sandbox, or insecure: with all capabilities,
+    no filter, and nothing of /proc and /sys hidden.
     """
 
     argv: tuple[str, ...]
@@ -102,7 +103,9 @@ class Command:
     cwd: str
     account: Account
     rootfs: Overlay | Plain
-    network: str = "default"
+    network: str = "host"
+    # What serves the network `isolated`: a command line.
+    stack: tuple[str, ...] = ()
     hostname: str = "pybuild"
     mounts: tuple[Mount, ...] = ()
     missing: tuple[tuple[str, bool], ...] = ()

@@ -32,6 +32,8 @@ def lower(tmp_path_factory, busybox):
         "mkdir",
         "mount",
         "hostname",
+        "nc",
+        "timeout",
         "ip",
         "ps",
         "mv",

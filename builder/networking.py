@@ -1,0 +1,47 @@
+"""Which network a RUN gets: one of its own where the machine can give it, else the host's, which is said once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pybuild.builder.errors import NetworkRefused
+from pybuild.builder.sandbox.network import Stack, find_stack
+
+_TRIES = 2
+_ADVICE = "RUN has the network of this machine"
+_MISSING = f"{_ADVICE}: install pasta (the package passt) or slirp4netns for one of its own"
+
+Work = Callable[[str, Stack | None], None]
+
+
+class Networking:
+    """The networks of one build's RUNs. `notify` tells the user."""
+
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self._notify = notify
+        self._stack: Stack | None = None
+        self._is_sought = False
+
+    def on(self, asked: str, work: Work) -> None:
+        """Do some work with the network that is asked for; where it cannot be isolated, once more with the host's."""
+        if asked != "default":
+            work(asked, None)
+            return
+        if not self._is_sought:
+            self._is_sought = True
+            self._stack = find_stack()
+            if self._stack is None:
+                self._notify(_MISSING)
+        # Its stack may have been killed just now: the next one starts anew.
+        for attempt in range(_TRIES):
+            stack = self._stack
+            if stack is None:
+                break
+            try:
+                work("isolated", stack)
+                return
+            except NetworkRefused as error:
+                if attempt + 1 == _TRIES and self._stack is not None:
+                    self._stack = None
+                    self._notify(f"{_ADVICE}: {error.message} ({stack.argv[0]})")
+        work("host", None)

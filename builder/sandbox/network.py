@@ -1,0 +1,195 @@
+"""A network for sandboxes that is not the host's: a namespace that a user-mode network stack, pasta or slirp4netns, serves.
+
+Both take packets out of the namespace and make ordinary connections of ours of them, so nothing is needed of the host: no
+bridge, no rule of a firewall, no privilege; and nothing is left when they end. Neither lets the sandbox reach the host's
+loopback. All sandboxes of one spawn server have one such network.
+
+    server --fork--> keeper (makes the namespace, starts the stack, ends it when the server ends)
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import time
+from dataclasses import dataclass
+
+from pybuild.builder.sandbox import kernel
+
+_SIOCSIFFLAGS = 0x8914
+_WAIT_SECONDS = 10
+_POLL_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A user-mode network stack: its command line, and the name server that it has in the namespace.
+
+    The namespace is its standard input.
+    """
+
+    argv: tuple[str, ...]
+    resolver: str
+
+
+_NAMESPACE = "/proc/self/fd/0"
+_NO_PORTS = ("-t", "none", "-u", "none", "-T", "none", "-U", "none", "--no-map-gw")
+# The first that is there is taken. Source: the man pages passt(1), slirp4netns(1).
+STACKS = (
+    # As root it would change to an account that may not enter the namespace.
+    Stack(
+        ("pasta", "-f", "-q", "--config-net", "--runas", "0", *_NO_PORTS, "--dns-forward", "169.254.1.1", "--netns", _NAMESPACE),
+        "169.254.1.1",
+    ),
+    Stack(
+        ("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--netns-type=path", _NAMESPACE, "tap0"),
+        "10.0.2.3",
+    ),
+)
+
+
+def find_stack() -> Stack | None:
+    """A stack that is installed here."""
+    for stack in STACKS:
+        path = shutil.which(stack.argv[0])
+        if path is not None:
+            return Stack((path, *stack.argv[1:]), stack.resolver)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A namespace with its stack: descriptors of the namespace and of the keeper (a pidfd)."""
+
+    namespace: int
+    keeper: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the stack is gone."""
+        return bool(select.select([self.keeper], [], [], 0)[0])
+
+
+def start(stack: tuple[str, ...]) -> Network:
+    """Fork a keeper. Called by the server. Raises OSError when there can be no namespace."""
+    ours, theirs = socket.socketpair()
+    server = os.pidfd_open(os.getpid())
+    pid = os.fork()
+    if pid == 0:
+        _keep(stack, theirs, server)
+    keeper = os.pidfd_open(pid)
+    os.close(server)
+    theirs.close()
+    with ours:
+        message, descriptors, _, _ = socket.recv_fds(ours, 100, 1)
+        if not descriptors:
+            os.waitpid(pid, 0)
+            os.close(keeper)
+            raise OSError(errno.EPERM, f"no network namespace: {message.decode(errors='replace') or 'its maker ended'}")
+    return Network(descriptors[0], keeper)
+
+
+def end(network: Network) -> None:
+    """End the stack."""
+    signal.pidfd_send_signal(network.keeper, signal.SIGTERM)
+    os.waitid(os.P_PIDFD, network.keeper, os.WEXITED)
+    os.close(network.keeper)
+    os.close(network.namespace)
+
+
+def _keep(stack: tuple[str, ...], channel: socket.socket, server: int) -> None:
+    """The keeper: never returns. It ends the stack when the server has ended, however that did, or asks for it."""
+    try:
+        # The pipes of the step that is about to start: whoever reads them waits for their last holder.
+        kernel.close_all_but(channel.fileno(), server)
+        # Found by the server's pidfd alone: a death signal would end us before the stack.
+        wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        namespace = _made_namespace(channel)
+        running = os.fork()
+        if running == 0:
+            # pasta will not start with signals that are ignored.
+            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+                signal.signal(number, signal.SIG_DFL)
+            os.dup2(namespace, 0)
+            os.execv(stack[0], stack)
+        pidfd = os.pidfd_open(running)
+        channel.close()
+        select.select([server, pidfd, wake], [], [])
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(running, 0)
+    except BaseException:
+        os._exit(1)
+    finally:
+        os._exit(0)
+
+
+def _made_namespace(channel: socket.socket) -> int:
+    """A new network namespace with a loopback, which whoever is at the other end of the channel gets too.
+
+    A process that leaves the host's for it may not come back without privilege, so a child goes.
+    """
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kernel.unshare(kernel.CLONE_NEWNET)
+            raise_loopback()
+            descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            for end in (channel, theirs):
+                socket.send_fds(end, [b"made"], [descriptor])
+        except OSError as error:
+            channel.send(str(error.strerror).encode())
+        finally:
+            os._exit(0)
+    theirs.close()
+    with ours:
+        _, descriptors, _, _ = socket.recv_fds(ours, 100, 1)
+    os.waitpid(pid, 0)
+    return descriptors[0]
+
+
+def raise_loopback() -> None:
+    """Have 127.0.0.1 in this network namespace."""
+    request = struct.pack("16sh22x", b"lo", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        fcntl.ioctl(channel, _SIOCSIFFLAGS, request)
+
+
+def wait(network: Network) -> None:
+    """Wait until the stack has made its interface. Called in the namespace, with the host's /proc. Raises OSError."""
+    end = time.monotonic() + _WAIT_SECONDS
+    while not _has_route():
+        if network.has_ended or time.monotonic() > end:
+            raise OSError(errno.ENETDOWN, "the network of its own did not come up")
+        time.sleep(_POLL_SECONDS)
+
+
+def _has_route() -> bool:
+    with open("/proc/self/net/route", "rb") as file:
+        # The first line is the head of the table.
+        if file.read().count(b"\n") > 1:
+            return True
+    try:
+        with open("/proc/self/net/ipv6_route", "rb") as file:
+            return any(line.startswith(b"0" * 32 + b" 00 ") and not line.rstrip().endswith(b" lo") for line in file)
+    except FileNotFoundError:
+        return False
+
+
+def resolvers(text: bytes, *, resolver: str | None) -> bytes:
+    """The lines of a resolv.conf for a sandbox: with a stack's own `resolver`, None for the host's network as it is.
+
+    What else there is stays: where to search, and options.
+    """
+    if resolver is None:
+        return text
+    lines = [line for line in text.splitlines() if line.split()[:1] != [b"nameserver"]]
+    return b"".join(line + b"\n" for line in (b"nameserver " + resolver.encode(), *lines))
