@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pybuild.grammar.blanks import SPACES
 from pybuild.grammar.instructions import Dockerfile, From, Instruction, Pairs, Stage
 
 
@@ -40,8 +41,11 @@ def _rest(instruction: Instruction) -> str:
         # In and behind a here-document's name each blank counts; and in an array a tab is no JSON, where a space is.
         return instruction.rest
     if isinstance(instruction, Pairs) and not instruction.is_legacy:
-        return " ".join(f"{pair.name.text}={pair.value.text}" for pair in instruction.pairs)
-    return " ".join(instruction.args)
+        text = " ".join(f"{pair.name.text}={pair.value.text}" for pair in instruction.pairs)
+    else:
+        text = " ".join(instruction.args)
+    # A quote that is not closed may hide blanks at the end, from an escape that went away.
+    return text if text == text.strip(SPACES) else instruction.rest
 
 
 def document(dockerfile: Dockerfile) -> dict[str, Any]:

@@ -107,11 +107,18 @@ def _known(error: Exception) -> int:
 
 
 def tell(message: str, hint: str | None = None) -> None:
-    """An error on standard error, without any secret; its first word is coloured on a terminal."""
+    """An error on standard error, without any secret; on a terminal its first word and its marks are coloured."""
     from pybuild.registry.redaction import redacted
 
+    is_terminal = sys.stderr.isatty()
     parts = [("error: ", _RED, message)] + ([("hint: ", _YELLOW, hint)] if hint else [])
     for head, colour, text in parts:
-        shown = f"{colour}{head}{_PLAIN}" if sys.stderr.isatty() else head
-        sys.stderr.write(f"{shown}{redacted(text)}\n".encode("utf-8", "backslashreplace").decode())
+        shown, rest = head, redacted(text)
+        if is_terminal:
+            import re
+
+            # The line under a line of a Dockerfile.
+            rest = re.sub(r"^( +)(~+)$", rf"\1{colour}\2{_PLAIN}", rest, flags=re.MULTILINE)
+            shown = f"{colour}{head}{_PLAIN}"
+        sys.stderr.write(f"{shown}{rest}\n".encode("utf-8", "backslashreplace").decode())
     sys.stderr.flush()

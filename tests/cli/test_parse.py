@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -76,3 +79,19 @@ def test_a_file_that_is_not_there(parse):
     code, _, err = parse("nothing")
     assert code == 1
     assert err == "error: no Dockerfile: nothing\nhint: name a Dockerfile, a folder that has one, or - for standard input\n"
+
+
+@pytest.mark.slow
+def test_a_terminal_gets_colour():
+    ours, theirs = os.openpty()
+    try:
+        command = [sys.executable, "-m", "pybuild", "parse", "-"]
+        subprocess.run(command, input=b"FROM a\nRUM b\n", stderr=theirs, stdout=subprocess.DEVNULL, check=False)
+        seen = os.read(ours, 4096).decode().replace("\r\n", "\n")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert seen == (
+        "\x1b[31merror: \x1b[0m-:2:1: unknown instruction: RUM\n    RUM b\n    \x1b[31m~~~\x1b[0m\n"
+        "\x1b[33mhint: \x1b[0mdid you mean RUN?\n"
+    )

@@ -56,3 +56,17 @@ LINES = st.builds(
 @given(st.lists(LINES, max_size=3).map(lambda lines: "FROM a\n" + "\n".join(lines)))
 def test_what_is_printed_says_what_it_was_made_of(text):
     FUZZ["check"](text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'FROM a\nARG "\x0c\\\x0c\n',
+        'FROM a\nVOLUME ["$D", "\t/x"]\n',
+        "FROM a\nCOPY <<\x0cb c\n",
+        "FROM a\nRUN a\\ \\\n",
+        "FROM a\nENV -- --a b\n",
+    ],
+)
+def test_what_the_fuzzer_found(text):
+    assert FUZZ["check"](text.encode())
