@@ -15,8 +15,8 @@ from time import strptime
 
 from pybuild.builder.workspace import CACHES, Workspace
 from pybuild.registry import Descriptor, Digest
+from pybuild.registry.attached import with_attached
 from pybuild.registry.errors import RegistryError
-from pybuild.registry.parts import reachable
 from pybuild.registry.values import frozen
 
 BLOBS = "blobs/sha256"
@@ -129,7 +129,7 @@ class _Survey:
             with contextlib.suppress(RegistryError):
                 image = store.image(entry)
                 # Of an index, all platforms that are here.
-                places += [_place(blob.digest) for blob in reachable(store, entry)]
+                places += [_place(blob.digest) for blob in with_attached(store, entry)]
                 self._known_layers |= set(image.config.diff_ids)
                 if tags[digest]:
                     self._layers_of_tags |= set(image.config.diff_ids)

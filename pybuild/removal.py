@@ -6,8 +6,8 @@ import contextlib
 
 from pybuild.builder.workspace import Workspace
 from pybuild.builder.workspace import remove as remove_tree
+from pybuild.registry.attached import with_attached
 from pybuild.registry.errors import RegistryError, StoreError
-from pybuild.registry.parts import reachable
 from pybuild.registry.reference import same_image
 from pybuild.registry.store import Image
 
@@ -45,13 +45,13 @@ def _delete(workspace: Workspace, image: Image) -> list[str]:
     store = workspace.store
     others = store.images()
     # An image may be an index: then all platforms that are here belong to it.
-    kept = {blob.digest for other in others for blob in reachable(store, other.descriptor)}
+    kept = {blob.digest for other in others for blob in with_attached(store, other.descriptor)}
     done = []
     layers = {diff_id for other in others for diff_id in other.config.diff_ids}
     for diff_id in image.config.diff_ids:
         if diff_id not in layers and (tree := workspace.existing_tree(diff_id)):
             remove_tree(tree)
-    blobs = (*reachable(store, image.descriptor), image.descriptor, image.manifest.descriptor, *image.manifest.blobs)
+    blobs = (*with_attached(store, image.descriptor), image.descriptor, image.manifest.descriptor, *image.manifest.blobs)
     for digest in dict.fromkeys(blob.digest for blob in blobs):
         if digest not in kept:
             with contextlib.suppress(RegistryError):

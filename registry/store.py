@@ -36,7 +36,7 @@ from pybuild.registry.reference import Reference
 from pybuild.registry.values import frozen, replace
 
 # What a store has in it, whoever made it.
-_RECORDS = {"origins.json", "uploads.json", "lists.json"}
+_RECORDS = {"origins.json", "uploads.json", "uploads", "lists.json", "referrers.json"}
 _OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "caches", *_RECORDS} | {
     f"pybuild.db{ending}" for ending in ("", "-wal", "-shm", ".new", ".new-wal", ".new-shm")
 }

@@ -26,6 +26,7 @@ ALLOWED = {
 ONE_PLACE = {
     "lark": {"grammar/lalr.py"},
     "requests": {"registry/client.py"},
+    "cheroot": {"pybuild/serving.py"},
     "isal": {"builder/layers/compression.py"},
     "zstandard": {"builder/layers/compression.py"},
     "ctypes": {"builder/sandbox/kernel.py"},

@@ -28,6 +28,7 @@ COMMANDS = {
     "rmi": "Remove images",
     "run": "Run an image in the foreground",
     "save": "Write images to an archive",
+    "serve": "Serve the store as a registry",
     "store": "Check the store, and put it right",
     "system": "Show what the store takes",
     "tag": "Give an image another name",

@@ -7,6 +7,8 @@ import http.client
 import http.server
 import select
 import socket
+import socketserver
+import threading
 import urllib.parse
 from dataclasses import dataclass, field
 
@@ -75,3 +77,57 @@ def web_proxy():
     with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
         proxy.url = f"http://127.0.0.1:{port}"
         yield proxy
+
+
+class Trickle:
+    """A way to a server that lets `most` bytes through to it, and holds the rest until it is told otherwise."""
+
+    def __init__(self, target, most):
+        self.target = target
+        self.most = most
+        self.sent = 0
+        self.host = ""
+        self.is_full = threading.Event()
+        self.is_open = threading.Event()
+
+    def let_through(self):
+        """Hold nothing any more."""
+        self.is_open.set()
+
+
+@contextlib.contextmanager
+def trickling_proxy(target, *, most):
+    """The way, at `host`."""
+    trickle = Trickle(target, most)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            host, _, port = target.rpartition(":")
+            with socket.create_connection((host, int(port))) as there:
+                back = threading.Thread(target=self.copy, args=(there, self.request, False), daemon=True)
+                back.start()
+                self.copy(self.request, there, True)
+                back.join()
+
+        def copy(self, source, sink, is_counted):
+            with contextlib.suppress(OSError):
+                while content := source.recv(1 << 16):
+                    if is_counted:
+                        trickle.sent += len(content)
+                        if trickle.sent >= trickle.most and not trickle.is_open.is_set():
+                            trickle.is_full.set()
+                            # The client may be gone meanwhile: what it has sent goes no further.
+                            trickle.is_open.wait(60)
+                            break
+                    sink.sendall(content)
+            for end in (source, sink):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+
+    with serving(Server(("127.0.0.1", 0), Handler)) as port:
+        trickle.host = f"127.0.0.1:{port}"
+        yield trickle
+        trickle.let_through()
