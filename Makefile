@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := docker-registry skopeo umoci runc podman docker.io buildah busybox-static curl git gcc libc6-dev openssl iproute2 openssh-client passt uidmap
 
-.PHONY: demo test check bench links clean
+.PHONY: demo test endure check bench links clean
 
 demo: $(VENV)/.ready
 	@./demo/run $(BIN)
@@ -16,6 +16,11 @@ test: $(VENV)/.ready links
 	@$(BIN)/ruff check .
 	@MYPYPATH=build/links $(BIN)/mypy -p pybuild
 	@$(BIN)/pytest $(TESTS)
+
+# What the tests do with accidents, for longer: 200 processes killed each time, builds beside a prune for three minutes.
+endure: $(VENV)/.ready
+	@./demo/packages $(PACKAGES)
+	@PYBUILD_KILLS=200 PYBUILD_SECONDS=180 $(BIN)/pytest -s tests/e2e/test_accidents.py
 
 check: $(VENV)/.ready links
 	@$(BIN)/ruff check .

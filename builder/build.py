@@ -108,7 +108,9 @@ def _solve(
         try:
             if isinstance(step, HttpStep | GitStep):
                 assert remotes is not None
-                return remotes.digest(step)
+                digest = remotes.digest(step)
+                progress.note_read(step, step.name, digest)
+                return digest
             assert isinstance(step, CopyStep | RunStep)
             digest = contexts[origin].digest(choice_of(step, origin), workspace.database)
         except BuildError as error:
@@ -120,16 +122,20 @@ def _solve(
 
     keys = progress.keys = step_keys(graph, read, timestamp=request.timestamp)
     wanted = file_steps(graph, graph.target.last)
+    fresh: frozenset[int] = frozenset()
+    if request.no_cache or request.no_cache_filter:
+        from pybuild.builder.freshness import fresh_steps
+
+        fresh = progress.fresh = fresh_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
     cached: dict[int, Result] = {}
-    if not request.no_cache:
-        for number in wanted:
-            if result := cached_result(keys[number], workspace, request.compression):
-                cached[number] = result
+    for number in wanted:
+        if number not in fresh and (result := cached_result(keys[number], workspace, request.compression)):
+            cached[number] = result
     announce = announcer(graph, progress)
     if len(cached) == len(wanted):
         announce_cached(graph, (), announce, progress)
         return cached
-    return _make(plan, contexts, request, workspace, progress, keys, cached, remotes)
+    return _make(plan, contexts, request, workspace, progress, keys, cached, remotes, fresh)
 
 
 def _make(
@@ -141,6 +147,7 @@ def _make(
     keys: tuple[str, ...],
     cached: Mapping[int, Result],
     remotes: Remotes | None,
+    fresh: frozenset[int],
 ) -> Mapping[int, Result]:
     from pybuild.builder.execute import Job
     from pybuild.builder.making import make
@@ -155,7 +162,7 @@ def _make(
         now=_now(request),
         cached=cached,
         timestamp=request.timestamp,
-        use_cache=not request.no_cache,
+        fresh=fresh,
         jobs=request.jobs,
         run=request.run,
         remotes=remotes,

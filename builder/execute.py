@@ -45,7 +45,8 @@ _POLL_SECONDS = 0.1
 
 @frozen
 class Job:
-    """One build, as the executor needs it. `cached` has what of the target is there; `remotes` is for URLs and git."""
+    """One build, as the executor needs it. `cached` has what of the target is there, `fresh` what is not looked up; `remotes` is
+    for URLs and git."""
 
     graph: BuildGraph
     keys: tuple[str, ...]
@@ -56,7 +57,7 @@ class Job:
     now: str
     cached: Mapping[int, Result]
     timestamp: int | None = None
-    use_cache: bool = True
+    fresh: frozenset[int] = frozenset()
     jobs: int = 4
     run: RunOptions = RunOptions()
     remotes: Remotes | None = None
@@ -129,7 +130,7 @@ class Executor:
         """Whether the step's layer is there in a form that others can read."""
         if number in self._results:
             return True
-        record = self._workspace.database.step(self._job.keys[number]) if self._job.use_cache else None
+        record = None if number in self._job.fresh else self._workspace.database.step(self._job.keys[number])
         if record is None:
             return False
         form = None
@@ -228,7 +229,7 @@ class Executor:
         self._check_cancelled()
         self._start(number)
         # Also when the lock was free: another build may have come and gone since our plan was made.
-        if (was_busy or self._job.use_cache) and self._done_by_another(number):
+        if (was_busy or number not in self._job.fresh) and self._done_by_another(number):
             self._finish(number, is_cached=True)
             return
         with self._reporting(number), self._timed(number, MAKE):

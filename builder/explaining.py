@@ -222,7 +222,8 @@ def _reason(trace: Trace, old: Trace | None, build: Build, before: Build | None)
         return FIRST
     if old is None:
         return NEW
-    if build.options.get("no_cache"):
+    fresh = build.options.get("fresh")
+    if isinstance(fresh, list) and trace.number in fresh:
         return NO_CACHE
     if old.key != trace.key:
         return OTHER_KEYS

@@ -65,7 +65,7 @@ class Outcome:
 
 @frozen
 class Build:
-    """One build. `options` are those that decide about steps beside the Dockerfile: no_cache, compression, timestamp."""
+    """One build. `options` decide about steps beside the Dockerfile: `fresh` (the steps done anew), compression, timestamp."""
 
     number: int
     moment: float

@@ -21,13 +21,14 @@ _FORMAT = 1
 
 
 class Recorder:
-    """Progress that notes what becomes of each step, and hands everything on. The solver fills in `keys`."""
+    """Progress that notes what becomes of each step, and hands everything on. The solver fills in `keys` and `fresh`."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.outcomes: dict[int, Outcome] = {}
         self._reads: list[tuple[Step, Read]] = []
         self.keys: tuple[str, ...] = ()
+        self.fresh: frozenset[int] = frozenset()
         self.image: str | None = None
         self.number: int | None = None
 
@@ -76,7 +77,7 @@ def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Re
         request.target or "",
         tuple(tag.familiar for tag in request.tags),
         recorder.image,
-        {"no_cache": request.no_cache, "compression": request.compression, "timestamp": request.timestamp},
+        {"fresh": [*sorted(recorder.fresh)], "compression": request.compression, "timestamp": request.timestamp},
         _outcomes(graph, recorder.outcomes, solid),
     )
     used = {keys[number] for number in solid} | workspace.used_trees()

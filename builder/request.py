@@ -68,6 +68,7 @@ class BuildRequest:
     contexts: Pairs = ()
     platform: Platform | None = None
     no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
     pull: bool = False
     compression: str = "gzip"
     network: str = "default"

@@ -27,6 +27,8 @@ from pybuild.builder.workspace import GROUPS, Workspace, adopt_tree
 _KEPT_OUTPUT = 64 << 10
 _HOSTNAME = "pybuild"
 _SHOWN_LINES = 20
+# A disk with less room than that is full: whatever failed has failed for that.
+_LEAST_FREE = 1 << 20
 
 Output = Callable[[int, bytes], None]
 
@@ -144,7 +146,11 @@ class Runner:
             root.prepare(furniture, attached.attachments)
             code = self._server.run(command, output=listen)
             if code != 0:
-                raise _failed(step, code, bytes(tail).decode("utf-8", "replace"), self._memory_of(group))
+                error = _failed(step, code, bytes(tail).decode("utf-8", "replace"), self._memory_of(group))
+                if _is_full(scratch):
+                    where = self._workspace.store.root
+                    error.hint = f"No space left on device: the disk with {where} is full; 'pybuild prune' makes room"
+                raise error
             adopt_tree(root.changes(missing), place)
 
     def _tell_once(self, notices: tuple[str, ...]) -> None:
@@ -156,6 +162,11 @@ class Runner:
     def _memory_of(self, group: Group) -> int | None:
         """How much memory there was, if it was not enough."""
         return self._options.confinement.memory if group.ran_out_of_memory() else None
+
+
+def _is_full(folder: str) -> bool:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize < _LEAST_FREE
 
 
 def _failed(step: RunStep, code: int, output: str, memory: int | None) -> StepFailed:

@@ -25,7 +25,7 @@ _WORDS = {
 _REASONS = {
     explaining.NEW: "this step is new",
     explaining.FIRST: "this is the first build of this Dockerfile here",
-    explaining.NO_CACHE: "nothing changed, but --no-cache asks for every step anew",
+    explaining.NO_CACHE: "nothing changed, but --no-cache asks for it anew",
     explaining.READ_AGAIN: "nothing changed: its files are listed anew, for nothing is kept of it in a stage that is only read",
     explaining.GONE: "nothing changed, but its result is not in the store any more",
     explaining.REPACKED: "nothing changed, but its layer was never compressed like this",

@@ -132,6 +132,14 @@ BUILD = (
     ),
     Option(("--platform",), "platform", last, "What to build for; else this machine.", "OS/ARCH"),
     Option(("--no-cache",), "no_cache", None, "Do every step anew."),
+    Option(
+        ("--no-cache-filter",),
+        "no_cache_filter",
+        lambda values: tuple(name.strip() for value in values for name in value.split(",") if name.strip()),
+        "Do the steps of this stage anew, and what needs them.",
+        "STAGE",
+        is_multiple=True,
+    ),
     Option(("--pull",), "pull", None, "Ask the registry for base images, even if they are here."),
     Option(("--network",), "network", last, "The network of RUN.", default="default", choices=("default", "host", "none")),
     Option(

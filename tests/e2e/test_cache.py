@@ -192,3 +192,23 @@ def test_a_warm_build_imports_nothing_heavy(context, root):
         ),
     }
     assert sorted(heavy & set(out.split())) == []
+
+
+def test_a_stage_is_done_anew_with_all_that_needs_it(build, context):
+    folder = context(
+        "FROM ubuntu AS one\nRUN cat /proc/sys/kernel/random/uuid > /id\nFROM ubuntu AS two\nRUN echo 2 > /two\n"
+        "FROM ubuntu\nRUN echo 0 > /zero\nCOPY --from=one /id /\nCOPY --from=two /two /\n"
+    )
+    build(folder)
+    ran, cached, _ = build(folder, "--no-cache-filter", "One")
+    assert sorted(ran) == ["COPY --from=one /id /", "COPY --from=two /two /", "RUN cat /proc/sys/kernel/random/uuid > /id"]
+    assert "RUN echo 2 > /two" in cached and "RUN echo 0 > /zero" in cached
+    ran, _, _ = build(folder, "--no-cache-filter=two", "--no-cache-filter", "2")
+    assert sorted(ran) == ["COPY --from=one /id /", "COPY --from=two /two /", "RUN echo 0 > /zero", "RUN echo 2 > /two"]
+    assert build(folder)[0] == []
+
+
+def test_a_stage_to_be_done_anew_has_to_be_there(pybuild, context, ubuntu):
+    folder = context("FROM scratch AS build\nCOPY Dockerfile /\n")
+    done = pybuild("build", "--no-cache-filter", "biuld", folder, code=2)
+    assert done.err.endswith("error: --no-cache-filter: no stage 'biuld' in this build\nhint: did you mean 'build'? stages that are built: build\n")
