@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+
 from pybuild.builder.errors import PlanError
 from pybuild.builder.graph import Pairs
 from pybuild.builder.problems import Problems
@@ -9,7 +12,7 @@ from pybuild.builder.scope import Scope
 from pybuild.builder.wanted import Options
 from pybuild.grammar import DockerfileError
 from pybuild.grammar.errors import nearest
-from pybuild.grammar.instructions import Arg, Dockerfile, OnBuild
+from pybuild.grammar.instructions import Arg, Dockerfile, Instruction, OnBuild
 from pybuild.registry import Platform
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -69,17 +72,16 @@ def is_known(name: str) -> bool:
     return name in PROXIES or name in _KNOWN or name.startswith("BUILDKIT_")
 
 
-def unused(dockerfile: Dockerfile, options: Options) -> tuple[str, ...]:
-    """A warning for each --build-arg that no ARG of the file declares."""
+def unused(dockerfile: Dockerfile, options: Options, fired: Iterable[Instruction]) -> tuple[str, ...]:
+    """A warning for each --build-arg that no ARG of the file declares, and none of the triggers that fired."""
     wanted = [name for name, _ in options.build_args if not is_known(name)]
     if not wanted:
         return ()
     declared = {definition.name: None for arg in dockerfile.arguments for definition in arg.definitions}
-    for stage in dockerfile.stages:
-        for instruction in stage.instructions:
-            found = instruction.inner if isinstance(instruction, OnBuild) else instruction
-            if isinstance(found, Arg):
-                declared |= {definition.name: None for definition in found.definitions}
+    for instruction in chain(fired, (item for stage in dockerfile.stages for item in stage.instructions)):
+        found = instruction.inner if isinstance(instruction, OnBuild) else instruction
+        if isinstance(found, Arg):
+            declared |= {definition.name: None for definition in found.definitions}
     return tuple(_unused(name, tuple(declared), dockerfile.source.name) for name in wanted if name not in declared)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from pybuild.builder import mounts, triggers
 from pybuild.builder.arguments import file_scope
 from pybuild.builder.errors import PlanError
-from pybuild.builder.problems import Problems
+from pybuild.builder.problems import Problem, Problems
 from pybuild.builder.scope import Scope
 from pybuild.builder.wanted import Options, Wanted
 from pybuild.grammar import DockerfileError, Span
@@ -83,15 +83,16 @@ class Outline:
     def fired(self, index: int) -> tuple[triggers.Trigger, ...]:
         """What the base of a stage has in store for it, as far as its image is known."""
         if index not in self._fired:
-            # In its place first: a problem with them is told once.
-            self._fired[index] = ()
-            try:
-                self._fired[index] = self._in_store(index)
-            except (PlanError, DockerfileError) as error:
-                self.problems.add(error)
+            found: list[triggers.Trigger] = []
+            for item in self._in_store(index):
+                if isinstance(item, triggers.Trigger):
+                    found.append(item)
+                else:
+                    self.problems.add(item)
+            self._fired[index] = tuple(found)
         return self._fired[index]
 
-    def _in_store(self, index: int) -> tuple[triggers.Trigger, ...]:
+    def _in_store(self, index: int) -> Iterable[triggers.Trigger | Problem]:
         if self._replacement(index) is not None:
             return ()
         base, span = self.base(index), self.stage(index).start.span

@@ -57,12 +57,13 @@ def plan(dockerfile: Dockerfile, options: Options, bases: Mapping[Wanted, Base])
     except PlanError as error:
         problems.add(error)
     problems.check()
-    return BuildGraph(tuple(planner.steps), tuple(planner.stages), _warnings(dockerfile, options), epoch)
+    return BuildGraph(tuple(planner.steps), tuple(planner.stages), _warnings(outline), epoch)
 
 
-def _warnings(dockerfile: Dockerfile, options: Options) -> tuple[str, ...]:
-    notices = (notice.on(dockerfile.source) for notice in dockerfile.notices)
-    return (*notices, *arguments.unused(dockerfile, options))
+def _warnings(outline: Outline) -> tuple[str, ...]:
+    notices = (notice.on(outline.dockerfile.source) for notice in outline.dockerfile.notices)
+    fired = (trigger.instruction for index in outline.needed for trigger in outline.fired(index))
+    return (*notices, *arguments.unused(outline.dockerfile, outline.options, fired))
 
 
 class _Broken(Exception):
@@ -92,14 +93,14 @@ class _Planner:
         state, image = self._started(index)
         for trigger in outline.fired(index):
             try:
-                self._append(state, trigger.told(self._step(index, trigger.scope, state, trigger.instruction)))
+                self._append(state, trigger.told(self._step(index, trigger.scope, state, trigger.instruction, trigger.span)))
             except (PlanError, DockerfileError) as error:
                 self._tell(index, trigger.blamed(error), trigger)
             except _Broken:
                 pass
         for instruction in outline.instructions(index):
             try:
-                self._append(state, self._step(index, scope, state, instruction))
+                self._append(state, self._step(index, scope, state, instruction, instruction.span))
             except (PlanError, DockerfileError) as error:
                 self._tell(index, error)
             except _Broken:
@@ -124,12 +125,13 @@ class _Planner:
                 return
         self._outline.problems.add(error)
 
-    def _step(self, index: int, scope: Scope, state: State, instruction: Instruction) -> Step:
+    def _step(self, index: int, scope: Scope, state: State, instruction: Instruction, place: Span) -> Step:
+        """The step of an instruction in `scope`; `place` is where in the file it comes from."""
         if isinstance(instruction, Run):
-            return runs.run(scope, state, instruction, lambda name, span: self._named(index, name, span, scope))
+            return runs.run(scope, state, instruction, lambda name, span: self._named(index, name, span, scope, place))
         if isinstance(instruction, Copy):
             origin = self._outline.origin(index, instruction, scope)
-            return copies.copy(scope, state, instruction, self._read(origin, instruction.span), self._added)[1]
+            return copies.copy(scope, state, instruction, self._read(origin, place), self._added)[1]
         return handlers.HANDLERS[instruction.keyword](scope, state, instruction)
 
     # Where a stage begins
@@ -178,8 +180,8 @@ class _Planner:
 
     # What a line reads
 
-    def _named(self, index: int, name: str, span: Span, scope: Scope) -> int | str:
-        return self._read(self._outline.named(index, name, span, scope), span)
+    def _named(self, index: int, name: str, span: Span, scope: Scope, place: Span) -> int | str:
+        return self._read(self._outline.named(index, name, span, scope), place)
 
     def _read(self, origin: Origin | None, span: Span) -> int | str:
         """The step that a line reads, or the name of a context."""

@@ -10,6 +10,13 @@ Problem = PlanError | DockerfileError
 _MOST = 20
 
 
+def _place(problem: Problem) -> tuple[bool, str, int, int]:
+    """In the order of the text, text by text; what has no place comes last."""
+    if problem.span is None or problem.source is None:
+        return True, "", 0, 0
+    return False, problem.source.name, problem.span.line, problem.span.column
+
+
 class Problems:
     """What was found so far."""
 
@@ -26,6 +33,6 @@ class Problems:
     def check(self) -> None:
         """Raise the first one with the others behind it, if there is one."""
         if self._found:
-            first, *others = self._found[:_MOST]
+            first, *others = sorted(self._found, key=_place)[:_MOST]
             first.others = (*first.others, *others)
             raise first

@@ -6,7 +6,8 @@ none of them. Source: BuildKit, initOnBuildTriggers.
 
 from __future__ import annotations
 
-from pybuild.builder.errors import PlanError
+from collections.abc import Iterator
+
 from pybuild.builder.graph import Step
 from pybuild.builder.problems import Problem
 from pybuild.builder.scope import Scope
@@ -33,36 +34,30 @@ class Trigger:
         return blamed(problem, self.file, self.span)
 
 
-def of_stage(base: Stage, scope: Scope, span: Span) -> tuple[Trigger, ...]:
+def of_stage(base: Stage, scope: Scope, span: Span) -> Iterator[Trigger | Problem]:
     """The triggers of an earlier stage of the same file."""
-    found: list[Trigger] = []
     for item in base.instructions:
         if isinstance(item, OnBuild) and item.inner is not None:
-            found.append(Trigger(item.inner, scope, span, scope.source))
+            yield Trigger(item.inner, scope, span, scope.source)
         elif isinstance(item, OnBuild):
-            found += of_image(base.name, (item.text,), scope, span)
-    return tuple(found)
+            yield from of_image(base.name, (item.text,), scope, span)
 
 
-def of_image(name: str, texts: tuple[str, ...], scope: Scope, span: Span) -> tuple[Trigger, ...]:
-    """The triggers of an image, out of its config. Raises PlanError and DockerfileError, which name the image."""
-    found = []
+def of_image(name: str, texts: tuple[str, ...], scope: Scope, span: Span) -> Iterator[Trigger | Problem]:
+    """The triggers of an image, out of its config, and in the place of one that means nothing what is wrong with it."""
     for text in texts:
         # Which escape character the image's own file had, nobody has written down.
         own = replace(scope, source=Source(f"ONBUILD of {name}", text), escape="\\")
         try:
             instruction = parse_instruction(own.source)
         except DockerfileError as error:
-            raise blamed(error, scope.source, span) from error
+            yield blamed(error, scope.source, span)
+            continue
         if isinstance(instruction, OnBuild) or instruction.keyword in ("FROM", "MAINTAINER"):
-            raise PlanError(
-                f"{instruction.keyword} cannot be a trigger, and {name} has one",
-                span=span,
-                source=scope.source,
-                hint="build the base anew, without it",
-            )
-        found.append(Trigger(instruction, own, span, scope.source))
-    return tuple(found)
+            message = f"{instruction.keyword} cannot be a trigger, and {name} has one"
+            yield scope.wrong(message, span, "build the base anew, without it")
+        else:
+            yield Trigger(instruction, own, span, scope.source)
 
 
 def blamed(problem: Problem, file: Source, span: Span) -> Problem:

@@ -65,6 +65,21 @@ def test_every_instruction_is_planned():
     assert set(FORMS) == {*HANDLERS, "FROM", "RUN", "COPY", "ADD"}
 
 
+@pytest.mark.parametrize(
+    ("text", "arguments", "expected"),
+    [
+        ("FROM a", (), None),
+        ("FROM a", (("SOURCE_DATE_EPOCH", "5"),), 5),
+        ("ARG SOURCE_DATE_EPOCH=7\nFROM a", (), 7),
+        ("ARG SOURCE_DATE_EPOCH=7\nFROM a", (("SOURCE_DATE_EPOCH", "5"),), 5),
+        ("ARG SOURCE_DATE_EPOCH=7\nFROM a", (("SOURCE_DATE_EPOCH", ""),), None),
+        ("FROM a\nARG SOURCE_DATE_EPOCH=7", (), None),
+    ],
+)
+def test_the_epoch_is_an_argument_of_the_build_or_stands_before_from(text, arguments, expected):
+    assert planned(text, build_args=arguments).epoch == expected
+
+
 def test_labels_of_the_command_line_are_the_targets_alone():
     graph = planned("FROM a AS b\nLABEL x=1 y=1\nFROM b\nLABEL y=2", labels=(("y", "3"), ("z", "4")))
     first, second = (dict(stage.config.config.labels) for stage in graph.stages)
