@@ -24,13 +24,13 @@ def folders(contexts: Pairs) -> dict[str, str]:
 
 
 def check(contexts: Pairs) -> None:
-    """Raise ContextError for a named context of a kind that is not there yet."""
+    """Raise ContextError for a named context of a kind that there is not."""
     for name, place in contexts:
         scheme, colon, _ = place.partition("://")
-        if colon and scheme not in ("oci-layout", "docker-image"):
+        if colon and scheme not in ("oci-layout", "docker-image") and not Path(place).is_dir():
             raise ContextError(
-                f"--build-context {name}={place}: {scheme}:// is not supported yet",
-                hint="give a folder, oci-layout://DIR or docker-image://NAME",
+                f"--build-context {name}={place}: there is no {scheme}://",
+                hint="give a folder, oci-layout://DIR, docker-image://NAME, an http(s) URL or a git repository",
             )
 
 
@@ -95,10 +95,12 @@ def _from_layout(place: str, store: Store, given: str, platform: Platform) -> Im
     from pybuild.registry.layout import read_layout
 
     folder, name = place, None
-    if not Path(folder).is_dir():
-        head, at, tail = place.rpartition("@") if "@" in place else place.rpartition(":")
-        if at and Path(head).is_dir():
-            folder, name = head, tail
+    if not Path(folder).is_dir() and "@" in place:
+        folder, _, name = place.rpartition("@")
+    if not Path(folder).is_dir() and ":" in folder:
+        # A digest says more than the tag before it.
+        folder, _, tag = folder.rpartition(":")
+        name = name or tag
     if not Path(folder).is_dir():
         raise ContextError(
             f"--build-context {given}: no such folder: {folder}", hint="write oci-layout://DIR or oci-layout://DIR:TAG"

@@ -10,7 +10,7 @@ from pybuild.builder import bases
 from pybuild.builder.announcing import announce_cached, announcer
 from pybuild.builder.assemble import image_config, image_layers
 from pybuild.builder.cached import Result, cached_result, file_steps
-from pybuild.builder.context import Context, check_folder, choice_of
+from pybuild.builder.context import Context, check_folder, choice_of, localised
 from pybuild.builder.entitlements import check_entitlements
 from pybuild.builder.errors import BuildError, Interrupted, LintFailed
 from pybuild.builder.events import Finished, Notice, Progress
@@ -40,8 +40,8 @@ def build(request: BuildRequest, *, workspace: Workspace, progress: Progress) ->
     if workspace.database.was_damaged:
         progress.emit(Notice("pybuild.db was damaged, and is begun anew: what earlier builds did is forgotten"))
     try:
-        with workspace.store.lock("build", exclusive=False):
-            result = _build(request, workspace, progress, started)
+        with workspace.store.lock("build", exclusive=False), localised(request, workspace) as here:
+            result = _build(here, workspace, progress, started)
     except KeyboardInterrupt:
         raise Interrupted("interrupted") from None
     workspace.clean()
@@ -61,7 +61,9 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
     source, ignore_names = read_dockerfile(request)
     for name, path in folders.items():
         check_folder(path, hint=f"it is what --build-context {name}={path} names")
-    contexts = {"": Context.open(request.context, ignore_names), **{name: Context.open(path) for name, path in folders.items()}}
+    contexts = {"": Context.open(request.context, ignore_names)}
+    for name, path in folders.items():
+        contexts[name] = Context.open(path, () if name in request.plain_contexts else (".dockerignore",))
     plan = make_plan(
         source,
         request,

@@ -12,6 +12,8 @@ import stat
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from pybuild.builder.database import Database, FileStamp
 from pybuild.builder.errors import ContextError
@@ -21,11 +23,16 @@ from pybuild.builder.layers.entry import DiskContent, Entry, Kind
 from pybuild.builder.layers.index import entry_on_disk
 from pybuild.builder.layers.selection import Choice, chosen, listing
 
+if TYPE_CHECKING:
+    from pybuild.builder.request import BuildRequest
+    from pybuild.builder.workspace import Workspace
+
 # A file that changed this shortly before it was looked at may change again within the clock's grain.
 _GRAIN_NS = 2_000_000_000
 _BLOCK = 1 << 20
 _WHICH = "the last argument is the build context, often '.'"
 _LARGE_BLOCK = 4 << 20
+_IMAGES = ("oci-layout://", "docker-image://")
 
 
 class Context:
@@ -265,13 +272,31 @@ def listed(name: str, entry: Entry, content: bytes, shared: str) -> bytes:
     return repr(values).encode(errors="surrogateescape")
 
 
+def is_local(place: str) -> bool:
+    """Whether a context is a folder, or can be nothing else: no standard input, URL or repository."""
+    if place == "-":
+        return False
+    is_elsewhere = "://" in place or place.startswith("github.com/") or ("@" in place and ":" in place)
+    return not is_elsewhere or os.path.isdir(place)
+
+
+def is_at_hand(request: BuildRequest) -> bool:
+    """Whether all contexts are folders, and the Dockerfile a file, or are meant to be."""
+    places = (request.context, *(place for _, place in request.contexts if not place.startswith(_IMAGES)))
+    return all(map(is_local, places)) and (request.dockerfile is None or is_local(request.dockerfile))
+
+
+def localised(request: BuildRequest, workspace: Workspace) -> AbstractContextManager[BuildRequest]:
+    """The request with folders for contexts, there until the context is left. Raises ContextError, RemoteError, LayerError."""
+    if is_at_hand(request):
+        return nullcontext(request)
+    from pybuild.builder.remote.localising import localised as made_local
+
+    return made_local(request, workspace)
+
+
 def check_folder(root: str, *, hint: str = _WHICH) -> None:
     """Raise ContextError when this is no folder."""
-    if root == "-" or "://" in root or root.startswith("git@"):
-        raise ContextError(
-            f"a context from {'standard input' if root == '-' else root} is not supported yet",
-            hint="fetch it into a folder, and name that",
-        )
     try:
         is_folder = stat.S_ISDIR(os.stat(root).st_mode)
     except FileNotFoundError:

@@ -6,11 +6,13 @@ A check and a plan fetch the configs of base images and nothing else of them; th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pybuild.builder import bases
-from pybuild.builder.context import Context, check_folder
+from pybuild.builder.context import Context, check_folder, is_at_hand, localised
 from pybuild.builder.errors import BuildError
 from pybuild.builder.graph import BuildGraph
 from pybuild.builder.lint import Finding, Known, Report, base_key, images_of, lint, settings_of
@@ -22,6 +24,7 @@ from pybuild.builder.plan import Base, needed_images, plan
 from pybuild.builder.planning import options_of, read_dockerfile
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.wanted import Options, Wanted
+from pybuild.builder.workspace import Workspace
 from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.grammar.instructions import Dockerfile
 from pybuild.registry import Digest, ImageConfig, Platform, RegistryError, Store
@@ -74,6 +77,16 @@ def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferre
     except (BuildError, DockerfileError, RegistryError) as wrong:
         error = wrong
     return Checked(source, report, mended.count, error)
+
+
+@contextmanager
+def at_hand(request: BuildRequest, root: Path) -> Iterator[BuildRequest]:
+    """The request with folders for contexts. Raises ContextError, RemoteError, LayerError, StoreError."""
+    if is_at_hand(request):
+        yield request
+        return
+    with Workspace.open(root) as workspace, localised(request, workspace) as here:
+        yield here
 
 
 def planned(request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]) -> tuple[BuildGraph, Source]:

@@ -42,18 +42,31 @@ class Plan:
 
 def read_dockerfile(request: BuildRequest) -> tuple[Source, tuple[str, ...]]:
     """The Dockerfile, and the names of the ignore files that go with it, the first choice first. Raises ContextError."""
+    if request.inline is not None:
+        return _decoded(request.inline.name, request.inline.content), request.inline.ignore_names
     path = request.dockerfile or os.path.join(request.context, "Dockerfile")
     try:
-        with open(path, "rb") as file:
+        with open(_in_any_case(path), "rb") as file:
             content = file.read()
     except (FileNotFoundError, NotADirectoryError):
         hint = "name it with -f FILE" if request.dockerfile is None else "-f is a path from where you are, not from the context"
         raise ContextError(f"no Dockerfile: {path}", hint=hint) from None
     except OSError as error:
         raise ContextError(f"cannot read {path}: {error.strerror}") from error
-    text = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
     shown = os.path.relpath(path) if not os.path.isabs(path) else path
-    return Source(shown, text), (f"{os.path.abspath(path)}.dockerignore", ".dockerignore")
+    return _decoded(shown, content), (f"{os.path.abspath(path)}.dockerignore", ".dockerignore")
+
+
+def _decoded(name: str, content: bytes) -> Source:
+    text = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff").replace("\r\n", "\n")
+    return Source(name, text)
+
+
+def _in_any_case(path: str) -> str:
+    """The path, or `dockerfile` where there is that alone."""
+    folder, name = os.path.split(path)
+    other = os.path.join(folder, "dockerfile")
+    return other if name == "Dockerfile" and not os.path.lexists(path) and os.path.isfile(other) else path
 
 
 def make_plan(

@@ -64,6 +64,13 @@ def recorded(plan: Plan, request: BuildRequest, workspace: Workspace, progress: 
             _write(plan, request, workspace, recorder, started)
 
 
+def _name_of(request: BuildRequest) -> str:
+    """The Dockerfile, as a path if it is a file."""
+    if request.inline is not None:
+        return request.inline.name
+    return os.path.abspath(request.dockerfile or os.path.join(request.context, "Dockerfile"))
+
+
 def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Recorder, started: float) -> None:
     history, graph, keys = History(workspace.database), plan.graph, recorder.keys
     name = hashlib.sha256(repr((_FORMAT, keys, plan.source.name, plan.source.text)).encode(errors="surrogateescape")).hexdigest()
@@ -73,7 +80,7 @@ def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Re
         0,
         started,
         time.time() - started,
-        os.path.abspath(request.dockerfile or os.path.join(request.context, "Dockerfile")),
+        _name_of(request),
         request.target or "",
         tuple(tag.familiar for tag in request.tags),
         recorder.image,

@@ -52,11 +52,23 @@ class RunOptions:
 
 
 @frozen
+class Inline:
+    """A Dockerfile that is in no file of the user's: how errors call it, its content, and the ignore files that go with it."""
+
+    name: str
+    content: bytes
+    ignore_names: tuple[str, ...] = ()
+
+
+@frozen
 class BuildRequest:
     """All that a build depends on beside files.
 
-    `dockerfile` is a path as the user gave it, None for the context's own. `contexts` are named build contexts: folders, or
-    `oci-layout://DIR[:TAG]`. `timestamp`, seconds since 1970, takes the place of the clock.
+    `context` is a folder, `-` for standard input, or the address of an archive, of a Dockerfile or of a git repository.
+    `dockerfile` is a path as the user gave it, in a context that is no folder one in there, `-`, or a URL; None for the context's
+    own. `inline` takes its place. `contexts` are named build contexts, of the same kinds but `-`, or `oci-layout://DIR[:TAG]` or
+    `docker-image://NAME`; those in `plain_contexts` have no ignore file. `timestamp`, seconds since 1970, takes the place of the
+    clock.
     """
 
     context: str
@@ -77,6 +89,8 @@ class BuildRequest:
     insecure: bool = False
     timestamp: int | None = None
     jobs: int = 4
+    inline: Inline | None = None
+    plain_contexts: tuple[str, ...] = ()
     run: RunOptions = RunOptions()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pybuild.builder.describe import describe, document
 from pybuild.builder.dot import dot
 from pybuild.builder.graph import BuildGraph
-from pybuild.builder.inquiry import planned
+from pybuild.builder.inquiry import at_hand, planned
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import default_root
 from pybuild.registry import Platform, Store
@@ -47,9 +47,9 @@ def plan(
         pull=pull,
         insecure=insecure,
     )
-    store = Store.open(Path(root).absolute() if root is not None else default_root(os.environ))
-    graph, _ = planned(request, store, listener=_unheard)
-    return graph
+    place = Path(root).absolute() if root is not None else default_root(os.environ)
+    with at_hand(request, place) as here:
+        return planned(here, Store.open(place), listener=_unheard)[0]
 
 
 def _unheard(event: Transferred) -> None:

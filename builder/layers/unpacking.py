@@ -17,8 +17,10 @@ from pybuild.registry import Store
 class Archives:
     """Archives that ADD unpacks. A context manager: the contents of their entries are there until it is left."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, most_bytes: int | None = None, most_entries: int | None = None) -> None:
         self._store = store
+        self._most_bytes = most_bytes
+        self._most_entries = most_entries
         self._spools: list[Spool] = []
 
     def read(self, path: str) -> tuple[Entry, ...] | None:
@@ -38,7 +40,13 @@ class Archives:
     def _entries(self, stream: Source) -> Iterator[Entry]:
         spool = Spool(self._store)
         self._spools.append(spool)
-        for entry, content in read(stream, whiteouts=False):
+        total = 0
+        for number, (entry, content) in enumerate(read(stream, whiteouts=False), 1):
+            total += entry.size
+            if self._most_bytes is not None and total > self._most_bytes:
+                raise LayerError(f"over {self._most_bytes} bytes unpacked", hint="the archive is not to be trusted")
+            if self._most_entries is not None and number > self._most_entries:
+                raise LayerError(f"over {self._most_entries} files", hint="the archive is not to be trusted")
             if entry.kind is Kind.FILE:
                 entry = entry._replace(content=spool.add(content.read, entry.size))
             yield entry

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from pybuild.builder.inquiry import Checked, check, outlined, targeted
+from pybuild.builder.inquiry import Checked, at_hand, check, outlined, targeted
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import default_root
 from pybuild.calls import check_json, outline_json, outline_text, targets_json, targets_text
@@ -22,7 +22,11 @@ FOUND = 1
 
 def answer(method: str, form: str, *, context: str, **options: object) -> int:
     """Print what is asked for; the exit code: 1 when a check finds anything. Raises what a build's planning does."""
-    request = _request(context, options)
+    with at_hand(_request(context, options), default_root(os.environ)) as request:
+        return _answer(method, form, request)
+
+
+def _answer(method: str, form: str, request: BuildRequest) -> int:
     if method == "check":
         return _check(request, form)
     if method == "targets":

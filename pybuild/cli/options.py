@@ -86,7 +86,7 @@ def pairs(values: Values) -> dict[str, str]:
 def _contexts(values: Values) -> dict[str, str]:
     for value in values:
         if "=" not in value:
-            raise ValueError(f"{value!r} has no value; write NAME=DIR or NAME=oci-layout://DIR")
+            raise ValueError(f"{value!r} has no value; write NAME=DIR, NAME=URL or NAME=oci-layout://DIR")
     return pairs(values)
 
 
@@ -118,7 +118,7 @@ def _call(values: Values) -> tuple[str, str]:
 
 BUILD = (
     Option(("-t", "--tag"), "tags", tuple, "A name for the image, NAME[:TAG].", "NAME", is_multiple=True),
-    Option(("-f", "--file"), "dockerfile", last, "The Dockerfile; else CONTEXT/Dockerfile.", "FILE"),
+    Option(("-f", "--file"), "dockerfile", last, "The Dockerfile, - for standard input; else CONTEXT/Dockerfile.", "FILE"),
     Option(("--build-arg",), "build_args", pairs, "A value for an ARG.", "K=V", is_multiple=True),
     Option(("--label",), "labels", pairs, "A label for the image.", "K=V", is_multiple=True),
     Option(("--target",), "target", last, "The stage to build; else the last.", "STAGE"),
@@ -126,7 +126,7 @@ BUILD = (
         ("--build-context",),
         "build_contexts",
         _contexts,
-        "Another context: a folder, or oci-layout://DIR[:TAG] in place of an image.",
+        "Another context: a folder, a URL, a git repository, docker-image://NAME or oci-layout://DIR[:TAG][@DIGEST].",
         "NAME=DIR",
         is_multiple=True,
     ),

@@ -153,7 +153,7 @@ ERRORS = [
     (("build", "-f", "/nowhere/Dockerfile", "{context}"), 1, "no Dockerfile: /nowhere/Dockerfile"),
     (("build", "--build-arg", "=x", "{context}"), 2, "has no name"),
     (("build", "--build-context", "x", "{context}"), 2, "has no value"),
-    (("build", "--build-context", "x=ssh://y", "{context}"), 1, "ssh:// is not supported yet"),
+    (("build", "--build-context", "x=ftp://y", "{context}"), 1, "not a context: ftp://y"),
     (("build", "--build-context", "scr=oci-layout:///nowhere", "{context}"), 0, ""),
     (("build", "--target", "x", "{context}"), 2, 'no stage named "x"'),
     (("build", "--platform", "x", "{context}"), 2, "not a platform"),

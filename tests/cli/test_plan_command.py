@@ -83,7 +83,7 @@ def test_the_graph_from_python(folder, tmp_path):
         (("--format", "x"), 2, "is not one of"),
         (("-f", "{folder}/none"), 1, "no Dockerfile"),
         (("--platform", "nothing"), 2, "not a platform"),
-        (("--build-context", "x=ssh://y"), 1, "ssh:// is not supported yet"),
+        (("--build-context", "x=ftp://y"), 1, "not a context: ftp://y"),
     ],
 )
 def test_errors_are_those_of_a_build(cli, folder, arguments, code, message):

@@ -409,6 +409,6 @@ def test_several_builds_at_once_on_one_store(root, context, foreign_layout, pybu
 
 
 def test_a_step_that_is_not_there_yet_names_its_line(pybuild, context, tmp_path):
-    done = pybuild("build", context("FROM scratch\n\nHEALTHCHECK CMD x\n"), code=2)
+    done = pybuild("build", context("FROM scratch\n\nRUN --device=vendor.com/x=y true\n"), code=2)
     assert done.err.startswith(f"error: {tmp_path}/context/Dockerfile:3:1: ")
-    assert "HEALTHCHECK" in done.err.splitlines()[0]
+    assert "RUN --device" in done.err.splitlines()[0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 
 import pytest
@@ -129,3 +131,21 @@ def test_ctrl_c_and_kill_9_leave_nothing(build, user, home):
         assert not left
     build("FROM ubuntu\nRUN true\n")
     assert not os.listdir(home / "store/tmp")
+
+
+def test_an_archive_and_a_repository_are_contexts_of_an_ordinary_user_too(user, home, site):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in (("Dockerfile", b"FROM scratch\nCOPY . /\n"), ("d/f", b"F")):
+            item = tarfile.TarInfo(name)
+            item.size, item.uid, item.mode = len(content), 33, 0o640
+            tar.addfile(item, io.BytesIO(content))
+        item = tarfile.TarInfo("null")
+        item.type, item.devmajor, item.devminor = tarfile.CHRTYPE, 1, 3
+        tar.addfile(item)
+    site.files["/x.tar"] = buffer.getvalue()
+    (home / "context").mkdir(exist_ok=True)
+    (home / "context/Dockerfile").write_text(f"FROM scratch\nADD {site.url}/git/r.git#v1 /r\nCOPY --from=g f /f\n")
+    for arguments in ((f"{site.url}/x.tar",), ("--build-context", f"g={site.url}/git/r.git", home / "context")):
+        code, said = user("build", "-q", *arguments)
+        assert code == 0, said
