@@ -13,6 +13,7 @@ BuildError
 │   ├── SandboxRefused    this place does not allow it; nothing has been run
 │   └── NetworkRefused    it could have no network of its own
 ├── ExportError           the result could not be written where it was asked for
+├── NotReproducible       two builds of the same gave different images
 └── Interrupted           Ctrl-C
 """
 
@@ -100,6 +101,10 @@ class NetworkRefused(SandboxError):
 
 class ExportError(BuildError):
     """The result could not be written where it was asked for."""
+
+
+class NotReproducible(BuildError):
+    """Two builds of the same gave different images; the message says where they differ."""
 
 
 class Interrupted(BuildError):

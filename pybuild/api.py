@@ -57,6 +57,7 @@ def build(
     push: bool = False,
     insecure: bool = False,
     timestamp: int | None = None,
+    verify_reproducible: bool = False,
     jobs: int = 4,
     allow: Sequence[str] = (),
     secrets: Sequence[SecretSource] = (),
@@ -117,6 +118,8 @@ def build(
         ),
     )
     with Workspace.open(_root(root)) as workspace:
+        if verify_reproducible:
+            from pybuild.builder.reproducing import verify_reproducible as build_request
         result = build_request(request, workspace=workspace, progress=progress or Silent())
         if workspace.is_due("prune", _SECONDS_TO_NEXT_PRUNE, time.time()):
             from pybuild.upkeep import keep_to_limit

@@ -200,6 +200,12 @@ BUILD = (
         "SECONDS",
         environment="SOURCE_DATE_EPOCH",
     ),
+    Option(
+        ("--verify-reproducible",),
+        "verify_reproducible",
+        None,
+        "Build twice from nothing, elsewhere and otherwise; say which files differ.",
+    ),
     Option(("-j", "--jobs"), "jobs", _jobs, "Steps at the same time.", "N", default="4"),
     Option(("--check",), "check", None, "Lint the Dockerfile and plan the build, and build nothing."),
     Option(
