@@ -31,7 +31,7 @@ def modules() -> set[str]:
     found = set()
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".lark", ".tables", ".typed", ".bpf") or path.name == "py.typed":
+            if path.suffix in (".py", ".lark", ".tables", ".typed", ".bpf", ".elf") or path.name == "py.typed":
                 relative = path.relative_to(ROOT)
                 found.add(str(relative if folder == "pybuild" else Path("pybuild") / relative))
     return found

@@ -134,23 +134,3 @@ def go_to(cwd: str) -> None:
     except FileNotFoundError:
         os.makedirs(cwd, 0o755, exist_ok=True)
         os.chdir(cwd)
-
-
-def execute(command: Command) -> int:
-    """Become the command. Returns only when that fails: 127 when it is not there, 126 when it is no program."""
-    environment = dict(command.env)
-    name = command.argv[0]
-    places = [name]
-    if "/" not in name:
-        places = [os.path.join(folder or ".", name) for folder in environment.get("PATH", os.defpath).split(":")]
-    refused: OSError | None = None
-    for place in places:
-        try:
-            os.execve(place, command.argv, environment)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            refused = refused or error
-    reason = "not found in the image" if refused is None else refused.strerror
-    os.write(2, f"{name}: {reason}\n".encode(errors="surrogateescape"))
-    return 127 if refused is None else 126

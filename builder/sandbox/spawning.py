@@ -22,7 +22,7 @@ import sys
 from dataclasses import dataclass
 
 from pybuild.builder.errors import SandboxError
-from pybuild.builder.sandbox import attaching, kernel, network, privileges, setup
+from pybuild.builder.sandbox import attaching, kernel, launching, network, privileges, setup
 from pybuild.builder.sandbox.ground import Ground, find
 from pybuild.builder.sandbox.spec import Command
 from pybuild.builder.sandbox.supervising import END, supervise
@@ -33,6 +33,14 @@ _NOT_SET_UP = 125
 _LONGEST_REASON = 2000
 # What a terminal or a shutdown sends to everybody: pybuild decides what becomes of it.
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What pid 1 needs for its last steps, read before there is any image."""
+
+    seccomp: bytes
+    launcher: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ def serve(channel: socket.socket, owner: int) -> None:
         selector.register(owner, selectors.EVENT_READ)
         selector.register(channel, selectors.EVENT_READ)
         own = os.pidfd_open(os.getpid())
-        seccomp = privileges.seccomp_filter()
+        tools = _Tools(privileges.seccomp_filter(), launching.launcher())
         namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         networks = _Networks()
         try:
@@ -70,9 +78,7 @@ def serve(channel: socket.socket, owner: int) -> None:
                         return
                     kind, number, value = pickle.loads(message)
                     if kind == "run":
-                        sandbox = _fork(
-                            number, value, descriptors, own=own, namespace=namespace, seccomp=seccomp, networks=networks
-                        )
+                        sandbox = _fork(number, value, descriptors, own=own, namespace=namespace, tools=tools, networks=networks)
                         if sandbox is not None:
                             running[number] = sandbox
                             selector.register(sandbox.pidfd, selectors.EVENT_READ, sandbox)
@@ -161,7 +167,7 @@ def _tell_failure(status: int, stage: bytes, error: BaseException) -> None:
 
 
 def _fork(
-    number: int, command: Command, descriptors: list[int], *, own: int, namespace: int, seccomp: bytes, networks: _Networks
+    number: int, command: Command, descriptors: list[int], *, own: int, namespace: int, tools: _Tools, networks: _Networks
 ) -> _Sandbox | None:
     """Fork pid 1 of a new namespace, for a command with a status pipe and three streams; None when that fails."""
     status, *streams = descriptors
@@ -173,7 +179,7 @@ def _fork(
         try:
             pid = os.fork()
             if pid == 0:
-                _become(command, status, streams, server=own, seccomp=seccomp, joined=joined, is_supervised=is_supervised)
+                _become(command, status, streams, server=own, tools=tools, joined=joined, is_supervised=is_supervised)
         finally:
             # Only children go into the new one, and the next child into a newer one.
             if not is_supervised:
@@ -206,7 +212,7 @@ def _become(
     streams: list[int],
     *,
     server: int,
-    seccomp: bytes,
+    tools: _Tools,
     joined: network.Network | None,
     is_supervised: bool,
 ) -> None:
@@ -243,8 +249,9 @@ def _become(
         setup.go_to(command.cwd)
         stage = b"account"
         privileges.limit(command.limits)
-        privileges.give_up(command.account, command.security, seccomp=seccomp, ignored=_IGNORED)
-        code = setup.execute(command)
+        privileges.give_up(command.account, command.security, seccomp=tools.seccomp, ignored=_IGNORED)
+        stage = b"start"
+        code = launching.execute(command, tools.launcher)
     except BaseException as error:
         _tell_failure(status, stage, error)
     finally:

@@ -64,7 +64,7 @@ def sandbox(tmp_path, lower, server):
     """Run a shell script; its exit code, its output, and what it left in the upper directory."""
     count = iter(range(1000))
 
-    def run(script, *, lowers=None, output=None, argv=None, **values):
+    def run(script, *, lowers=None, output=None, argv=None, server=server, **values):
         folder = tmp_path / f"run{next(count)}"
         folder.mkdir()
         trees = tuple(str(path) for path in (lowers or (lower,)))
@@ -90,4 +90,5 @@ def sandbox(tmp_path, lower, server):
         return code, seen.decode(), Path(overlay.upper)
 
     run.lower = lower
+    run.user = Account(1000, 100, (200,), "/", "user")
     return run
