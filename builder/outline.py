@@ -22,6 +22,7 @@ from pybuild.registry.values import frozen
 
 SCRATCH = "scratch"
 _SHOWN_STAGES = 20
+_EXPANDED_HINT = "give it a stage of its own, FROM IMAGE AS NAME, and use NAME; FROM may have variables"
 
 
 @frozen
@@ -230,9 +231,11 @@ class Outline:
         flag = copy.flag("from")
         if flag is None or flag.value is None:
             return Folder("")
+        name = flag.value.text
         try:
-            name = scope.expand(flag.value, self.scope.global_args)
-        except DockerfileError as error:
+            if scope.expand(flag.value, {}) != name:
+                raise scope.wrong("--from is not expanded", flag.value.span, _EXPANDED_HINT)
+        except (DockerfileError, PlanError) as error:
             self._once((index, str(flag.span)), error)
             return None
         return self.named(index, name, flag.value.span, scope)
