@@ -63,7 +63,8 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
         check_folder(path, hint=f"it is what --build-context {name}={path} names")
     contexts = {"": Context.open(request.context, ignore_names)}
     for name, path in folders.items():
-        contexts[name] = Context.open(path, () if name in request.plain_contexts else (".dockerignore",))
+        ignores = () if name in request.plain_contexts else (".dockerignore",)
+        contexts[name] = Context.open(path, ignores, called=f"the context {name}")
     plan = make_plan(
         source,
         request,

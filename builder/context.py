@@ -38,28 +38,29 @@ _IMAGES = ("oci-layout://", "docker-image://")
 class Context:
     """A folder as the tree that COPY sees."""
 
-    def __init__(self, root: str, ignore: Ignore) -> None:
+    def __init__(self, root: str, ignore: Ignore, *, called: str = "the context") -> None:
         self.root = os.path.realpath(root)
         self.ignore = ignore
+        self.called = called
         self._entries: dict[str, Entry | None] = {}
         self._children: dict[str, tuple[Entry, ...]] = {}
         self._identities: dict[str, tuple[int, int]] = {}
         self._stamps: dict[str, FileStamp] = {}
 
     @classmethod
-    def open(cls, root: str, ignore_names: Sequence[str] = (".dockerignore",)) -> Context:
+    def open(cls, root: str, ignore_names: Sequence[str] = (".dockerignore",), *, called: str = "the context") -> Context:
         """The context in a folder, with the first of the ignore files that is there. Raises ContextError."""
         check_folder(root)
         for name in ignore_names:
             path = os.path.join(root, name)
             try:
                 with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                    return cls(root, Ignore.parse(file.read(), os.path.basename(path)))
+                    return cls(root, Ignore.parse(file.read(), os.path.basename(path)), called=called)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 raise ContextError(f"cannot read {path}: {error.strerror}") from error
-        return cls(root, Ignore())
+        return cls(root, Ignore(), called=called)
 
     # Tree
 
@@ -144,7 +145,7 @@ class Context:
         mark = hashlib.blake2b(digest_size=20)
         ignored = tuple((pattern.text, pattern.is_exception) for pattern in self.ignore.patterns)
         mark.update(repr((self.root, choice, ignored)).encode(errors="surrogateescape"))
-        for item in chosen(self, choice, self.hidden_by):
+        for item in chosen(self, choice, self.hidden_by, where=self.called):
             places = [item.place]
             if item.included is not None:
                 # What is beside the directories before the pattern does not count, and would cost a look at everything.
@@ -189,7 +190,7 @@ class Context:
         fingerprint = self.fingerprint(choice)
         if fingerprint and (known := database.memo("listing", fingerprint)):
             return known.decode()
-        found = list(listing(self, choice, self.hidden_by))
+        found = list(listing(self, choice, self.hidden_by, where=self.called))
         contents = self._contents([entry for _, entry in found if entry.kind is Kind.FILE], database)
         mark = hashlib.sha256()
         first: dict[object, str] = {}

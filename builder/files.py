@@ -42,9 +42,11 @@ def copy_entries(
             origins.append(Origin(snapshots.view(name), choice, _nothing_hides, unpack=own, is_fetched=True))
         elif isinstance(name, int):
             blobs = snapshots.blobs(name)
-            origins.append(Origin(snapshots.view(name), choice, _nothing_hides, keeps_owner=True))
+            where = snapshots.called(name)
+            origins.append(Origin(snapshots.view(name), choice, _nothing_hides, keeps_owner=True, where=where))
         else:
-            origins.append(Origin(contexts[name], choice, contexts[name].hidden_by, unpack=unpack))
+            context = contexts[name]
+            origins.append(Origin(context, choice, context.hidden_by, unpack=unpack, where=context.called))
     if step.files:
         origins.append(_inline(step, mtime_ns))
     request = CopyRequest(step.destination, owner, Mode(step.mode) if step.mode else None)

@@ -58,6 +58,13 @@ class Snapshots:
         """The step of this number."""
         return self._graph.steps[number]
 
+    def called(self, number: int) -> str:
+        """How errors call the file system after a step: by its stage, or by the image that it is out of."""
+        step = self._graph.steps[number]
+        if isinstance(step, SourceStep) and all(stage.last != number for stage in self._graph.stages):
+            return step.image
+        return f"stage {self._graph.stage_of(number)}"
+
     def set(self, number: int, form: Form) -> None:
         """Say what a step's layer is."""
         self._forms[number] = form

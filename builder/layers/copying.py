@@ -23,7 +23,7 @@ class Origin:
     """A tree to copy from, and what of it. `keeps_owner` for an image's: the files of a context belong to 0:0.
 
     `unpack` reads a file that is an archive, None where none is unpacked. `is_fetched` for a tree that came from a URL: in it
-    nothing is a pattern or a link to follow, and a directory that is new is as it is there.
+    nothing is a pattern or a link to follow, and a directory that is new is as it is there. `where` is how errors call it.
     """
 
     tree: Tree
@@ -31,6 +31,7 @@ class Origin:
     hidden_by: HiddenBy
     keeps_owner: bool = False
     unpack: Unpack | None = None
+    where: str = ""
     is_fetched: bool = False
 
 
@@ -60,7 +61,7 @@ def copied(request: CopyRequest, origins: Sequence[Origin], image: Tree) -> Draf
 
 def _offered(origin: Origin) -> Iterator[Chosen]:
     if not origin.is_fetched:
-        yield from chosen(origin.tree, origin.choice, origin.hidden_by)
+        yield from chosen(origin.tree, origin.choice, origin.hidden_by, where=origin.where)
         return
     for name in origin.choice.sources:
         entry = origin.tree.lookup(name)

@@ -78,11 +78,11 @@ class Included:
         return all(part == wanted for part, wanted in zip(parts, self._leading, strict=False))
 
 
-def chosen(tree: Tree, choice: Choice, hidden_by: HiddenBy) -> Iterator[Chosen]:
+def chosen(tree: Tree, choice: Choice, hidden_by: HiddenBy, *, where: str = "") -> Iterator[Chosen]:
     """All that the sources mean, in order.
 
-    `hidden_by` says which line of an ignore file hides a path. Raises CopyError for a plain path that is not there, and for a
-    link that leads nowhere.
+    `hidden_by` says which line of an ignore file hides a path, `where` is how errors call the tree. Raises CopyError for a
+    plain path that is not there, and for a link that leads nowhere.
     """
     for source in choice.sources:
         included = None
@@ -91,21 +91,21 @@ def chosen(tree: Tree, choice: Choice, hidden_by: HiddenBy) -> Iterator[Chosen]:
             source, pattern = (pivot, pattern) if mark else ("", source)
             if _cleaned(pattern):
                 included = Included(pattern)
-        for match in select(tree, source, hidden_by):
+        for match in select(tree, source, hidden_by, where=where):
             place, entry = _meant(tree, match)
             if included is not None and included.is_plain and entry.kind is Kind.DIRECTORY:
-                _check_there(tree, place, included.path, hidden_by)
+                _check_there(tree, place, included.path, hidden_by, where)
             yield Chosen(match, place, entry, included)
 
 
-def select(tree: Tree, source: str, hidden_by: HiddenBy) -> list[str]:
+def select(tree: Tree, source: str, hidden_by: HiddenBy, *, where: str = "") -> list[str]:
     """The paths that a source means: itself, or all matches of its pattern, which may be none. Raises CopyError."""
     parts = _cleaned(source)
     plain = next((count for count, part in enumerate(parts) if is_pattern(part)), len(parts))
     start = "/".join(parts[:plain])
     place = follow(tree.lookup, start)
     if tree.lookup(place) is None:
-        raise _missing(tree, start, hidden_by)
+        raise _missing(tree, start, hidden_by, where)
     if plain == len(parts):
         return [start]
     found = [place]
@@ -170,10 +170,10 @@ class _Walk:
                 waiting.pop()
 
 
-def listing(tree: Tree, choice: Choice, hidden_by: HiddenBy) -> Iterator[tuple[str, Entry]]:
+def listing(tree: Tree, choice: Choice, hidden_by: HiddenBy, *, where: str = "") -> Iterator[tuple[str, Entry]]:
     """Everything that a copy reads: each entry, and its path seen from its source's name."""
     excluded = choice.excluded
-    for item in chosen(tree, choice, hidden_by):
+    for item in chosen(tree, choice, hidden_by, where=where):
         name = item.match.rpartition("/")[2]
         yield name, item.entry
         if item.entry.kind is Kind.DIRECTORY:
@@ -202,19 +202,19 @@ def _cleaned(source: str) -> list[str]:
     return parts
 
 
-def _check_there(tree: Tree, place: str, path: str, hidden_by: HiddenBy) -> None:
+def _check_there(tree: Tree, place: str, path: str, hidden_by: HiddenBy, where: str) -> None:
     """Raise CopyError where a plain path of --parents is not there. Links in it are not followed."""
     parts = path.split("/")
     for count in range(1, len(parts) + 1):
         entry = tree.lookup("/".join((*filter(None, (place,)), *parts[:count])))
         if entry is None:
-            raise _missing(tree, "/".join((*filter(None, (place,)), *parts)), hidden_by)
+            raise _missing(tree, "/".join((*filter(None, (place,)), *parts)), hidden_by, where)
         if entry.kind is Kind.SYMLINK and count < len(parts):
             here = "/".join(parts[:count])
             raise CopyError(f"{path}: {here} is a link, which --parents does not follow", hint="name what it leads to")
 
 
-def _missing(tree: Tree, path: str, hidden_by: HiddenBy) -> CopyError:
+def _missing(tree: Tree, path: str, hidden_by: HiddenBy, where: str) -> CopyError:
     if culprit := hidden_by(path):
         return CopyError(f"{path}: excluded from the context by {culprit}", hint=f"add '!{path}' behind that line")
     parent, _, name = path.rpartition("/")
@@ -228,9 +228,25 @@ def _missing(tree: Tree, path: str, hidden_by: HiddenBy) -> CopyError:
         hint = f"did you mean {join(parent, close[0])}?"
     elif here:
         hint = f"{parent or 'the top'} has: {', '.join(here[:8])}{', ...' if len(here) > 8 else ''}"
+    elif parent:
+        hint = _without(tree, parent)
     else:
-        hint = f"there is no directory {parent}" if parent else "it is empty"
-    return CopyError(f"{path}: not found", hint=hint)
+        hint = "it is empty"
+    return CopyError(f"{path}: not found" + (f" in {where}" if where else ""), hint=hint)
+
+
+def _without(tree: Tree, directory: str) -> str:
+    """What to say of a path in a directory that is not there, is empty, or is none."""
+    at = tree.lookup(follow(tree.lookup, directory))
+    if at is not None:
+        return f"{directory} is empty" if at.kind is Kind.DIRECTORY else f"{directory} is no directory"
+    from difflib import get_close_matches
+
+    parent, _, name = directory.rpartition("/")
+    above = tree.lookup(follow(tree.lookup, parent))
+    names = [child.name for child in tree.children(follow(tree.lookup, parent))] if above and above.kind is Kind.DIRECTORY else []
+    close = get_close_matches(name, names, 1)
+    return f"there is no directory {directory}" + (f"; did you mean {join(parent, close[0])}?" if close else "")
 
 
 def join(directory: str, name: str) -> str:
