@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from pybuild.grammar.blanks import BLANKS, SPACES
 
@@ -68,7 +69,16 @@ def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
+@cache
+def _plain(escape: str) -> re.Pattern[str]:
+    """A flag without quotes and escapes, which is nearly every one."""
+    return re.compile(f"[^{_BREAKS}'\"{re.escape(escape)}]*")
+
+
 def _flag(text: str, start: int, end: int, escape: str) -> RawFlag:
+    plain = _plain(escape).match(text, start, end)
+    if plain and (plain.end() == end or text[plain.end()] in _BREAKS):
+        return RawFlag(plain[0], start, plain.end())
     parts: list[str] = []
     quote = ""
     position = start
