@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import IO, Protocol, cast
 
 from pybuild.builder.errors import LayerError, PlanError
+from pybuild.builder.layers import bombs
 from pybuild.registry.values import frozen
 
 BLOCK = 1 << 20
@@ -254,5 +255,12 @@ _READERS: dict[str, Callable[[Source], Source]] = {
 
 
 def decompressed(source: Source, name: str) -> Source:
-    """The bytes in a stream that is compressed with `name`, read so that memory does not grow with them."""
-    return _READERS[name](source)
+    """The bytes in a stream that is compressed with `name`, read so that memory does not grow with them.
+
+    Raises LayerError for what is damaged, or a bomb.
+    """
+    allowed = bombs.limits() if name != "none" else None
+    if allowed is None:
+        return _READERS[name](source)
+    measured = bombs.Measured(source)
+    return bombs.Guarded(_READERS[name](measured), measured, allowed)

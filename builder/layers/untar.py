@@ -12,6 +12,7 @@ from typing import Protocol
 
 from pybuild.builder.errors import LayerError
 from pybuild.builder.layers import fields
+from pybuild.builder.layers.bombs import Tally
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.tar import BLOCK, DEVICE_KINDS, OPAQUE, SECOND, WHITEOUT, XATTR, checksum
 from pybuild.registry.values import frozen
@@ -110,6 +111,7 @@ def read(stream: Stream, *, whiteouts: bool = True) -> Iterator[tuple[Entry, Con
     a name with `..` in it.
     """
     source = _Blocks(stream)
+    tally = Tally()
     common: dict[str, bytes] = {}
     records: dict[str, bytes] = {}
     while block := source.header():
@@ -138,6 +140,7 @@ def read(stream: Stream, *, whiteouts: bool = True) -> Iterator[tuple[Entry, Con
         if sparse is not None:
             left -= sparse.taken
             _check(sparse, left)
+        tally.add(stored if sparse is None else sparse.size, stored)
         content = Content(source, left, stored if sparse is None else sparse.size, None if sparse is None else sparse.parts)
         if entry is not None:
             yield entry, content

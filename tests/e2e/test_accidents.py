@@ -73,7 +73,9 @@ class Builds:
         found: dict[str, bytes] = {}
         for layer in store.find(self.tag).manifest.layers:
             with tarfile.open(store.path(layer.digest)) as archive:
-                found |= {item.name: archive.extractfile(item).read() for item in archive if item.name in ("sum", "check", "twice")}
+                found |= {
+                    item.name: archive.extractfile(item).read() for item in archive if item.name in ("sum", "check", "twice")
+                }
         assert found["sum"].decode().strip() == found["check"].decode().strip() == self.digest
         assert found["twice"] == (self.folder / "data").read_bytes()[:300_000] * 2
 

@@ -211,4 +211,6 @@ def test_a_stage_is_done_anew_with_all_that_needs_it(build, context):
 def test_a_stage_to_be_done_anew_has_to_be_there(pybuild, context, ubuntu):
     folder = context("FROM scratch AS build\nCOPY Dockerfile /\n")
     done = pybuild("build", "--no-cache-filter", "biuld", folder, code=2)
-    assert done.err.endswith("error: --no-cache-filter: no stage 'biuld' in this build\nhint: did you mean 'build'? stages that are built: build\n")
+    assert done.err.endswith(
+        "error: --no-cache-filter: no stage 'biuld' in this build\nhint: did you mean 'build'? stages that are built: build\n"
+    )

@@ -224,9 +224,13 @@ def test_a_base_whose_layer_reaches_out_of_its_root(name, pybuild, context, fore
 def test_a_link_in_a_base_is_followed_inside_of_its_root(pybuild, context, foreign_layout, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
-    layer = archive((str(outside)[1:], tarfile.DIRTYPE, ""), ("l", tarfile.SYMTYPE, str(outside)), ("l/inside", tarfile.REGTYPE, ""))
+    layer = archive(
+        (str(outside)[1:], tarfile.DIRTYPE, ""), ("l", tarfile.SYMTYPE, str(outside)), ("l/inside", tarfile.REGTYPE, "")
+    )
     layout = foreign(foreign_layout, tmp_path / "layout", layer=layer)
-    folder = context('FROM base\nCOPY busybox /l/\nRUN ["/l/busybox", "true"]\n', busybox=Path(shutil.which("busybox") or "").read_bytes())
+    folder = context(
+        'FROM base\nCOPY busybox /l/\nRUN ["/l/busybox", "true"]\n', busybox=Path(shutil.which("busybox") or "").read_bytes()
+    )
     (folder / "busybox").chmod(0o755)
     pybuild("build", "-o", tmp_path / "out", "--build-context", f"base=oci-layout://{layout}", folder)
     assert not list(outside.iterdir())
@@ -328,7 +332,9 @@ def test_ctrl_c_while_a_layer_is_packed(root, large, pybuild):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_in_a_step(number, root, context, foreign_layout, pybuild):
     base = ("--build-context", f"base=oci-layout://{foreign_layout}:{TAG}")
-    folder = context(f"FROM base\nRUN echo first > /first\nRUN trap '' INT TERM; (sleep {FOREVER} &); echo is\"\" at work; sleep {FOREVER}\n")
+    folder = context(
+        f"FROM base\nRUN echo first > /first\nRUN trap '' INT TERM; (sleep {FOREVER} &); echo is\"\" at work; sleep {FOREVER}\n"
+    )
     running = Running(root, "build", *base, folder)
     running.wait_for(" is at work")
     error = running.interrupt(number)
@@ -381,7 +387,9 @@ def test_ctrl_c_while_a_registry_is_waited_for(command, root, context, silent, p
 @pytest.mark.peers("umoci")
 def test_ctrl_c_ends_what_is_run(root, context, foreign_layout, pybuild):
     base = ("--build-context", f"base=oci-layout://{foreign_layout}:{TAG}")
-    pybuild("build", "-t", "x", *base, context("FROM base\nCMD trap 'echo told; exit 7' INT; echo up; while :; do sleep 0.01; done\n"))
+    pybuild(
+        "build", "-t", "x", *base, context("FROM base\nCMD trap 'echo told; exit 7' INT; echo up; while :; do sleep 0.01; done\n")
+    )
     process = subprocess.Popen([*COMMAND, "--root", str(root), "run", "--rm", "x"], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGINT)

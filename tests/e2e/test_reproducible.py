@@ -23,7 +23,11 @@ def build(pybuild, ubuntu):
 
 
 def test_an_image_that_comes_out_twice_gets_its_name(build, context, root):
-    folder = context("FROM ubuntu AS a\nRUN echo 1 > /one; date > /dev/null\nFROM ubuntu\nCOPY a d/\nCOPY --from=a /one /\nRUN rm -r /tmp; touch /etc; mkdir -p /x/y\nWORKDIR /w\n", a="A", b="B")
+    folder = context(
+        "FROM ubuntu AS a\nRUN echo 1 > /one; date > /dev/null\nFROM ubuntu\nCOPY a d/\nCOPY --from=a /one /\nRUN rm -r /tmp; touch /etc; mkdir -p /x/y\nWORKDIR /w\n",
+        a="A",
+        b="B",
+    )
     done = build(folder, "--verify-reproducible", "--timestamp", EPOCH)
     assert "built x:latest" in done.err
     digest = Store.open(root).find("x").descriptor.digest
@@ -35,7 +39,7 @@ def test_an_image_that_comes_out_twice_gets_its_name(build, context, root):
 def test_what_differs_is_told_by_file_and_step(build, context, root, pybuild):
     folder = context(
         "FROM ubuntu\nRUN echo fixed > /fixed\nRUN mkdir /out; date +%s%N > /out/built.log; echo same > /out/same; "
-        'n=$(cat /proc/sys/kernel/random/uuid); touch /out/$n; chmod 6$(( $(date +%s) % 2 ))5 /out/same\n'
+        "n=$(cat /proc/sys/kernel/random/uuid); touch /out/$n; chmod 6$(( $(date +%s) % 2 ))5 /out/same\n"
     )
     done = build(folder, "--verify-reproducible", code=1)
     lines = done.err.splitlines()
@@ -45,7 +49,11 @@ def test_what_differs_is_told_by_file_and_step(build, context, root, pybuild):
     assert lines[start + 1].startswith("  layer 3, of RUN /bin/sh -c mkdir /out; date +%s%N > /out/built.log;")
     assert any("/out/built.log: content differs from byte " in line for line in lines)
     assert "          a log, most likely with times: remove it in the same RUN" in lines
-    assert sum("is in the first build alone" in line for line in lines) == sum("is in the second build alone" in line for line in lines) == 1
+    assert (
+        sum("is in the first build alone" in line for line in lines)
+        == sum("is in the second build alone" in line for line in lines)
+        == 1
+    )
     assert lines[-1].startswith("hint: what a RUN writes must not depend on the time")
     assert pybuild("images", "-q").out == ""
 
