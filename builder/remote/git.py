@@ -39,6 +39,7 @@ _SETTINGS = (
 )
 _DEFAULT_BRANCH = re.compile(r"ref: (\S+)\tHEAD")
 _LONGEST_SECONDS = 3600
+_SHALLOW = "--depth=1"
 
 
 class Repositories:
@@ -108,7 +109,9 @@ class Repositories:
             else:
                 self._git(step, "checkout", "--no-overlay", commit, "--", ".", git_dir=bare, work_tree=top)
             if step.has_submodules and os.path.lexists(f"{top}/.gitmodules"):
-                self._git(step, "submodule", "update", "--init", "--recursive", "--depth=1", git_dir=git_dir, work_tree=top)
+                # What a submodule's address is relative to.
+                origin = ("-c", f"remote.origin.url={step.remote}")
+                self._git(step, *origin, "submodule", "update", "--init", "--recursive", _SHALLOW, git_dir=git_dir, work_tree=top)
             if step.times == "commit":
                 self._set_times(step, git_dir, commit, top)
             found = _inside(top, step.subdir, shown(step.remote))
@@ -121,11 +124,11 @@ class Repositories:
             return
         if name != commit:
             refs = f"{name}:refs/pybuild/{commit}"
-            self._git(step, "fetch", "--depth=1", "--no-tags", "--force", "--", step.remote, refs, git_dir=bare)
+            self._git(step, "fetch", _SHALLOW, "--no-tags", "--force", "--", step.remote, refs, git_dir=bare)
             if self._has(step, bare, commit):
                 return
         with contextlib.suppress(RemoteError):
-            self._git(step, "fetch", "--depth=1", "--no-tags", "--", step.remote, f"{commit}:refs/pybuild/{commit}", git_dir=bare)
+            self._git(step, "fetch", _SHALLOW, "--no-tags", "--", step.remote, f"{commit}:refs/pybuild/{commit}", git_dir=bare)
         if not self._has(step, bare, commit):
             arguments = ("--unshallow",) if os.path.exists(f"{bare}/shallow") else ()
             everything = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
@@ -148,7 +151,8 @@ class Repositories:
         git("init", "-q", "--initial-branch=master", "--template=", *_format(commit))
         target = name if name != commit else f"refs/pybuild/{commit}"
         self._git(step, "update-ref", f"refs/pybuild/{commit}", commit, git_dir=bare)
-        git("fetch", "-u", "--depth=1", "--", f"file://{bare}", f"refs/pybuild/{commit}:{target}", is_local=True)
+        # A tag that the bare one has as well would come along, and be two refs of one name.
+        git("fetch", "-u", _SHALLOW, "--no-tags", "--", f"file://{bare}", f"refs/pybuild/{commit}:{target}", is_local=True)
         git("checkout", "-q", "FETCH_HEAD")
         git("remote", "add", "origin", shown(step.remote))
         git("reflog", "expire", "--all", "--expire=now")
@@ -212,6 +216,10 @@ class Repositories:
             ) from None
         except subprocess.TimeoutExpired:
             raise RemoteError(f"{shown(step.remote)}: git took over an hour") from None
+        if done.returncode and _SHALLOW in arguments and b"shallow" in done.stderr:
+            # A server that is nothing but files gives the history or nothing.
+            plain = tuple(argument for argument in arguments if argument != _SHALLOW)
+            return self._git(step, *plain, git_dir=git_dir, work_tree=work_tree, is_local=is_local)
         if done.returncode:
             raise RemoteError(
                 f"{shown(step.remote)}: {_complaint(done.stderr)}", hint="is the address right, and is it for everybody?"

@@ -101,6 +101,60 @@ def test_the_git_dir_is_kept_with_one_commit_and_the_real_origin(site, checkout)
     assert not (place / ".git/hooks").exists()
 
 
+@pytest.mark.parametrize("ref", ["", "v1", "COMMIT"])
+@pytest.mark.parametrize("keeps_git_dir", [False, True])
+def test_a_server_of_plain_files_gives_the_history_alone(site, tmp_path, checkout, ref, keeps_git_dir):
+    own = _plain(site, tmp_path / "plain")
+    wanted = GitStep(
+        "", SPAN, f"{site.url}/plain/r.git", own.commit("v1") if ref == "COMMIT" else ref, keeps_git_dir=keeps_git_dir
+    )
+    place = checkout(wanted)
+    assert (place / "f").read_text() == ("one\n" if ref else "two\n")
+    assert not keeps_git_dir or git("rev-list", "--count", "HEAD", cwd=place) == "1"
+
+
+def test_the_git_dir_of_a_tag_that_came_with_the_history_before(site, tmp_path, checkout):
+    own = _plain(site, tmp_path / "plain")
+    checkout(GitStep("", SPAN, f"{site.url}/plain/r.git", own.commit("v1")))
+    place = checkout(GitStep("", SPAN, f"{site.url}/plain/r.git", "v1", keeps_git_dir=True))
+    assert git("describe", "--tags", cwd=place) == "v1"
+
+
+@pytest.mark.parametrize("keeps_git_dir", [False, True])
+def test_a_submodule_with_a_relative_address_on_a_server_of_plain_files(keeps_git_dir, site, tmp_path, checkout):
+    for name in ("inner", "outer"):
+        (tmp_path / name).mkdir()
+    inner, outer = Repository.made(tmp_path / "inner"), Repository.made(tmp_path / "outer")
+    inner.folder.joinpath("r.git").rename(outer.folder / "i.git")
+    git("submodule", "add", "-q", "../i.git", "sub/m", cwd=_with_origin(outer, site))
+    git("commit", "-qm", "m", cwd=outer.work)
+    git("push", "-q", str(outer.folder / "r.git"), "main", cwd=outer.work)
+    for name in ("r.git", "i.git"):
+        git("update-server-info", cwd=outer.folder / name)
+    _publish(site, outer.folder)
+    place = checkout(GitStep("", SPAN, f"{site.url}/plain/r.git", "main", keeps_git_dir=keeps_git_dir))
+    assert (place / "sub/m/f").read_text() == "two\n"
+
+
+def _plain(site, folder) -> Repository:
+    folder.mkdir()
+    own = Repository.made(folder)
+    git("update-server-info", cwd=own.folder / "r.git")
+    _publish(site, own.folder)
+    return own
+
+
+def _with_origin(repository, site):
+    site.repositories = repository.folder
+    git("remote", "add", "origin", f"{site.url}/git/r.git", cwd=repository.work)
+    return repository.work
+
+
+def _publish(site, folder) -> None:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    site.files |= {f"/plain/{path.relative_to(folder)}": path.read_bytes() for path in paths}
+
+
 def test_the_time_of_the_commit_on_every_file(site, checkout):
     place = checkout(step(site, times="commit"))
     assert {path.lstat().st_mtime for path in (place, *place.rglob("*"))} == {TIME}
