@@ -15,7 +15,7 @@ from pybuild.builder.entitlements import check_entitlements
 from pybuild.builder.errors import BuildError, Interrupted, LintFailed
 from pybuild.builder.events import Finished, Notice, Progress
 from pybuild.builder.graph import CopyStep, GitStep, HttpStep, RunStep, SourceStep, Step
-from pybuild.builder.keys import history_keys, step_keys
+from pybuild.builder.keys import history_keys, own_keys, step_keys
 from pybuild.builder.planning import Plan, make_plan, read_dockerfile
 from pybuild.builder.recording import Recorder, recorded
 from pybuild.builder.refusal import refuse
@@ -25,7 +25,7 @@ from pybuild.registry import Image, Manifest, Platform
 from pybuild.registry.values import replace
 
 if TYPE_CHECKING:
-    from pybuild.builder.remote.fetching import Remotes
+    pass
 
 __all__ = ["BuildRequest", "BuildResult", "Output", "build"]
 
@@ -107,7 +107,14 @@ def _solve(
 
         remotes = Remotes(workspace)
 
+    known: dict[tuple[int, str], str] = {}
+
     def read(step: Step, origin: str) -> str:
+        if (id(step), origin) not in known:
+            known[id(step), origin] = look(step, origin)
+        return known[id(step), origin]
+
+    def look(step: Step, origin: str) -> str:
         try:
             if isinstance(step, HttpStep | GitStep):
                 assert remotes is not None
@@ -126,10 +133,12 @@ def _solve(
     keys = progress.keys = step_keys(graph, read, timestamp=request.timestamp)
     wanted = file_steps(graph, graph.target.last)
     fresh: frozenset[int] = frozenset()
+    anew: frozenset[int] = frozenset()
     if request.no_cache or request.no_cache_filter:
-        from pybuild.builder.freshness import fresh_steps
+        from pybuild.builder.freshness import fresh_steps, named_steps
 
         fresh = progress.fresh = fresh_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
+        anew = named_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
     cached: dict[int, Result] = {}
     for number in wanted:
         if number not in fresh and (result := cached_result(keys[number], workspace, request.compression)):
@@ -138,26 +147,13 @@ def _solve(
     if len(cached) == len(wanted):
         announce_cached(graph, (), announce, progress)
         return cached
-    return _make(plan, contexts, request, workspace, progress, keys, cached, remotes, fresh)
-
-
-def _make(
-    plan: Plan,
-    contexts: Mapping[str, Context],
-    request: BuildRequest,
-    workspace: Workspace,
-    progress: Progress,
-    keys: tuple[str, ...],
-    cached: Mapping[int, Result],
-    remotes: Remotes | None,
-    fresh: frozenset[int],
-) -> Mapping[int, Result]:
     from pybuild.builder.execute import Job
     from pybuild.builder.making import make
 
     job = Job(
-        graph=plan.graph,
+        graph=graph,
         keys=keys,
+        own=own_keys(graph, read, timestamp=request.timestamp),
         source=plan.source,
         contexts=contexts,
         images=plan.images,
@@ -166,6 +162,7 @@ def _make(
         cached=cached,
         timestamp=request.timestamp,
         fresh=fresh,
+        anew=anew,
         jobs=request.jobs,
         run=request.run,
         remotes=remotes,

@@ -16,7 +16,7 @@ from pathlib import Path
 from pybuild.registry import Descriptor, Digest
 from pybuild.registry.values import frozen
 
-_FORMAT = 3
+_FORMAT = 4
 _SCHEMA = """
 create table if not exists steps (key text primary key, diff_id text, tree text, created text not null) without rowid;
 create index if not exists steps_by_layer on steps (diff_id);
@@ -35,6 +35,8 @@ create index if not exists builds_by_file on builds (dockerfile, number);
 create table if not exists outlines (name text primary key, content blob not null) without rowid;
 create table if not exists makers (key text primary key, build integer not null) without rowid;
 create table if not exists listings (digest text primary key, content blob not null) without rowid;
+create table if not exists lineages (number integer primary key, own text not null, key text not null, lineage text not null);
+create index if not exists lineages_by_own on lineages (own, key);
 create table if not exists uses (name text primary key, moment real not null) without rowid;
 """
 
@@ -198,6 +200,10 @@ class Database:
     def add_listing(self, digest: str, content: bytes) -> None:
         """Remember the files behind a digest, as `listings` packs them."""
         self._do("insert or ignore into listings values (?, ?)", digest, content)
+
+    def add_maker(self, key: str, *, like: str) -> None:
+        """Remember that the result of a key is the one of another key, and so its build's."""
+        self._do("insert or ignore into makers select ?, build from makers where key = ?", key, like)
 
     # Memos
 

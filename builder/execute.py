@@ -29,6 +29,7 @@ from pybuild.builder.layers.packing import pack
 from pybuild.builder.layers.unpacking import Archives
 from pybuild.builder.locks import StepLocks
 from pybuild.builder.request import RunOptions
+from pybuild.builder.resemblance import Resemblance
 from pybuild.builder.schedule import Schedule, read_steps, under_runs
 from pybuild.builder.snapshots import Form, Snapshots, fetched
 from pybuild.builder.workspace import Layer, Workspace
@@ -60,6 +61,8 @@ class Job:
     fresh: frozenset[int] = frozenset()
     jobs: int = 4
     run: RunOptions = RunOptions()
+    own: tuple[str, ...] = ()
+    anew: frozenset[int] = frozenset()
     remotes: Remotes | None = None
 
 
@@ -85,6 +88,7 @@ class Executor:
         self._locks = StepLocks(workspace.store)
         self._archives = Archives(workspace.store)
         self._cancelled = threading.Event()
+        self._resemblance = Resemblance(job.graph, job.keys, job.own, workspace, self._snapshots)
         self._wanted = frozenset(n for n in file_steps(job.graph, job.graph.target.last) if n not in job.cached)
         for number, result in job.cached.items():
             self._snapshots.set(number, Form(layer=result.layer))
@@ -126,11 +130,12 @@ class Executor:
                 pending += read_steps(step)
         return tuple(sorted(making))
 
-    def _is_at_hand(self, number: int) -> bool:
-        """Whether the step's layer is there in a form that others can read."""
+    def _is_at_hand(self, number: int, key: str | None = None) -> bool:
+        """Whether the step's layer is there, under its key or another, in a form that others can read."""
         if number in self._results:
             return True
-        record = None if number in self._job.fresh else self._workspace.database.step(self._job.keys[number])
+        is_unknown = key is None and number in self._job.fresh
+        record = None if is_unknown else self._workspace.database.step(key or self._job.keys[number])
         if record is None:
             return False
         form = None
@@ -232,6 +237,11 @@ class Executor:
         if (was_busy or number not in self._job.fresh) and self._done_by_another(number):
             self._finish(number, is_cached=True)
             return
+        with self._reporting(number):
+            earlier = None if number in self._job.anew else self._resemblance.find(number)
+        if earlier is not None and self._take_over(number, earlier):
+            self._finish(number, is_cached=True)
+            return
         with self._reporting(number), self._timed(number, MAKE):
             step = self._job.graph.steps[number]
             match step:
@@ -251,8 +261,44 @@ class Executor:
                     self._recipe(number, directory_entries(step, self._snapshots, mtime_ns=self._now_ns))
                 case _:
                     raise AssertionError(step)
+        if number in self._job.anew or not self._came_out_as_before(number):
+            if number in self._job.fresh:
+                self._resemblance.renew(number)
+            self._resemblance.remember(number)
+            if number not in self._wanted:
+                self._finish(number)
+
+    def _came_out_as_before(self, number: int) -> bool:
+        """Whether a copy out of a stage that ran again has the files that it had; its layer then is the one of before."""
+        step = self._job.graph.steps[number]
+        if not isinstance(step, CopyStep) or number not in self._wanted or all(isinstance(o, str) for o in step.origins):
+            return False
+        earlier = self._resemblance.find_result(number)
+        if earlier is None or not self._take_over(number, earlier):
+            return False
+        self._finish(number, is_cached=True)
+        return True
+
+    def _take_over(self, number: int, earlier: str) -> bool:
+        """Make the result of another key this step's; False when it is not there any more."""
+        database, key = self._workspace.database, self._job.keys[number]
+        result = cached_result(earlier, self._workspace, str(self._compression))
         if number not in self._wanted:
-            self._finish(number)
+            if not self._is_at_hand(number, earlier):
+                return False
+        elif result is None:
+            return False
+        else:
+            tree = self._trees.get(number)
+            self._results[number] = result
+            self._snapshots.set(number, Form(layer=result.layer, tree=self._workspace.tree_path(tree) if tree else None))
+        if result is not None:
+            diff_id = result.layer.diff_id if result.layer else None
+            tree = self._trees.get(number) if number in self._wanted else None
+            self._workspace.replace_step(StepRecord(key, diff_id, tree, result.created))
+        self._resemblance.remember(number)
+        database.add_maker(key, like=earlier)
+        return True
 
     def _done_by_another(self, number: int) -> bool:
         """Whether another build did the step while this one waited for its lock."""

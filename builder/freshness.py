@@ -8,20 +8,29 @@ from pybuild.builder.errors import PlanError
 from pybuild.builder.graph import BuildGraph, CopyStep, Root, RunStep
 
 
-def fresh_steps(graph: BuildGraph, *, no_cache: bool, stages: tuple[str, ...]) -> frozenset[int]:
-    """The steps whose results are not looked up. `stages` are names, or numbers of stages without one. Raises PlanError."""
+def named_steps(graph: BuildGraph, *, no_cache: bool, stages: tuple[str, ...]) -> frozenset[int]:
+    """The steps that the user wants to be done anew, come what may. `stages` are names, or numbers of stages without one.
+
+    Raises PlanError.
+    """
     if no_cache:
         return frozenset(range(len(graph.steps)))
-    if not stages:
-        return frozenset()
     names = {stage.name.lower() for stage in graph.stages}
     for name in stages:
         if name.lower() not in names:
             raise PlanError(f"--no-cache-filter: no stage {name!r} in this build", hint=_hint(name, names))
     wanted = {name.lower() for name in stages}
-    fresh: set[int] = set()
+    return frozenset(number for number in range(len(graph.steps)) if graph.stage_of(number).lower() in wanted)
+
+
+def fresh_steps(graph: BuildGraph, *, no_cache: bool, stages: tuple[str, ...]) -> frozenset[int]:
+    """The steps whose results are not looked up by their keys: those, and all that need them. Raises PlanError.
+
+    What needs them may have a result all the same, if they come out as they were.
+    """
+    fresh = set(named_steps(graph, no_cache=no_cache, stages=stages))
     for number in range(len(graph.steps)):
-        if graph.stage_of(number).lower() in wanted or any(other in fresh for other in inputs(graph, number)):
+        if any(other in fresh for other in inputs(graph, number)):
             fresh.add(number)
     return frozenset(fresh)
 

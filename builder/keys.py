@@ -34,6 +34,14 @@ def step_keys(graph: BuildGraph, read: Read, *, timestamp: int | None = None) ->
     return tuple(keys)
 
 
+def own_keys(graph: BuildGraph, read: Read, *, timestamp: int | None = None) -> tuple[str, ...]:
+    """Of each step's key the part that is its own: what it stands on and the steps that it reads from count for nothing."""
+    nothing = [""] * len(graph.steps)
+    return tuple(
+        "" if isinstance(step, MetaStep) else _hash("own", timestamp, *_parts(step, nothing, read)) for step in graph.steps
+    )
+
+
 def history_keys(graph: BuildGraph, keys: tuple[str, ...]) -> tuple[str, ...]:
     """A key for each step that counts its instruction too, whether it changes files or not."""
     found: list[str] = []

@@ -124,6 +124,9 @@ def _tidy(workspace: Workspace) -> int:
     with workspace.database.mutex:
         connection = workspace.database.connection
         _forget_indexes(workspace, connection)
+        # What digests were of may have gone, and come again as something else.
+        connection.execute("delete from memos where kind = 'files'")
+        connection.execute("delete from lineages where key not in (select key from steps)")
         pages, free, size = (connection.execute(f"pragma {name}").fetchone()[0] for name in _PAGES)
         if free <= pages * _SPARSE:
             return 0

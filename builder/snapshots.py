@@ -69,6 +69,10 @@ class Snapshots:
         """Say what a step's layer is."""
         self._forms[number] = form
 
+    def form(self, number: int) -> Form | None:
+        """What a step's layer is, None as long as nobody said."""
+        return self._forms.get(number)
+
     def stack(self, last: int) -> tuple[Form, ...]:
         """The layers of the file system after step `last`, topmost first."""
         source = self._graph.steps[self._graph.chain(last)[0]]

@@ -108,6 +108,8 @@ def _why(step: Explained, found: Explanation, now: float, paint: _Paint) -> Iter
     if step.outcome.state in (CANCELED, UNTOUCHED):
         return
     if step.outcome.state == HIT and step.trace.kind != "SourceStep":
+        if _has_new_inputs(step, found):
+            yield paint(_DIM, "what it needs was made anew, and came out as it was")
         return
     if step.reason == explaining.FIRST:
         # The head has said so for all of them.
@@ -120,6 +122,20 @@ def _why(step: Explained, found: Explanation, now: float, paint: _Paint) -> Iter
             yield from _change(change, paint)
         elif change is files[0]:
             yield from _files(files, paint)
+
+
+def _has_new_inputs(step: Explained, found: Explanation) -> bool:
+    """Whether something below a hit, or that it reads from, ran in this build."""
+    traces = {item.number: item for item in found.build.traces}
+    pending, seen = [step.trace.number], set()
+    while pending:
+        trace = traces[pending.pop()]
+        seen.add(trace.number)
+        inputs = {number for number in (trace.below, *trace.origins) if number is not None} - seen
+        if any(found.build.outcomes[number].state == RAN for number in inputs):
+            return True
+        pending += inputs
+    return False
 
 
 def _maker(step: Explained, found: Explanation, now: float) -> str:

@@ -113,7 +113,9 @@ def context(tmp_path):
     folder = tmp_path / "context"
     folder.mkdir()
     (folder / "a<b").write_bytes(b"x" * 300_000)
-    (folder / "Dockerfile").write_text('FROM scratch AS first\nCOPY ["a<b", "/a"]\nFROM scratch\nCOPY --from=first /a /b\nCOPY ["a<b", "/c&d"]\n')
+    (folder / "Dockerfile").write_text(
+        'FROM scratch AS first\nCOPY ["a<b", "/a"]\nFROM scratch\nCOPY --from=first /a /b\nCOPY ["a<b", "/c&d"]\n'
+    )
     return folder
 
 

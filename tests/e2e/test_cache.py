@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
@@ -201,10 +202,11 @@ def test_a_stage_is_done_anew_with_all_that_needs_it(build, context):
     )
     build(folder)
     ran, cached, _ = build(folder, "--no-cache-filter", "One")
-    assert sorted(ran) == ["COPY --from=one /id /", "COPY --from=two /two /", "RUN cat /proc/sys/kernel/random/uuid > /id"]
-    assert "RUN echo 2 > /two" in cached and "RUN echo 0 > /zero" in cached
-    ran, _, _ = build(folder, "--no-cache-filter=two", "--no-cache-filter", "2")
-    assert sorted(ran) == ["COPY --from=one /id /", "COPY --from=two /two /", "RUN echo 0 > /zero", "RUN echo 2 > /two"]
+    assert sorted(ran) == ["COPY --from=one /id /", "RUN cat /proc/sys/kernel/random/uuid > /id"]
+    assert sorted(cached) == ["COPY --from=two /two /", "RUN echo 0 > /zero", "RUN echo 2 > /two"]
+    # What came out as it was is no reason for anything else to be done again.
+    ran, cached, _ = build(folder, "--no-cache-filter=two", "--no-cache-filter", "2")
+    assert "RUN echo 2 > /two" in ran and "RUN echo 0 > /zero" in ran
     assert build(folder)[0] == []
 
 
@@ -214,3 +216,67 @@ def test_a_stage_to_be_done_anew_has_to_be_there(pybuild, context, ubuntu):
     assert done.err.endswith(
         "error: --no-cache-filter: no stage 'biuld' in this build\nhint: did you mean 'build'? stages that are built: build\n"
     )
+
+
+STAGES = """\
+FROM ubuntu AS made
+ARG A=1
+COPY src /src
+RUN grep -v ^# /src > /out; chmod 750 /out
+FROM ubuntu
+COPY --from=made /out /out
+RUN cat /out > /copy
+WORKDIR /w
+COPY last /last
+"""
+
+
+def test_a_stage_that_ran_again_and_made_the_same_leaves_the_rest_as_it_was(build, context, root):
+    folder = context(STAGES, src="# one\nreal\n", last="L")
+    first = build(folder, "-t", "x")[2]
+    (folder / "src").write_text("# another comment\nreal\n")
+    ran, cached, second = build(folder, "-t", "x")
+    assert sorted(ran) == ["COPY src /src", "RUN grep -v ^# /src > /out; chmod 750 /out"]
+    assert sorted(cached) == ["COPY --from=made /out /out", "COPY last /last", "RUN cat /out > /copy", "WORKDIR /w"]
+    assert first == second
+    assert build(folder)[0] == [], "and the next build finds all of it by its keys"
+    (folder / "src").write_text("# another comment\nunreal\n")
+    ran, cached, third = build(folder, "-t", "x")
+    assert len(ran) == 6 and third != first
+    names = {}
+    store = Store.open(root)
+    for layer in store.find("x").manifest.layers:
+        with tarfile.open(store.path(layer.digest)) as archive:
+            names |= {item.name: archive.extractfile(item).read() for item in archive if item.name in ("out", "copy")}
+    assert names == {"out": b"unreal\n", "copy": b"unreal\n"}
+
+
+@pytest.mark.parametrize("change", ["chmod 755 /out", "chown 1:1 /out", "ln -s out /more", "echo other > /out"])
+def test_a_mode_an_owner_and_a_link_count_as_another_result(build, context, change):
+    folder = context(STAGES.replace("/out /out", "/out /mor* /"), src="real\n", last="L")
+    build(folder)
+    (folder / "Dockerfile").write_text(
+        STAGES.replace("/out /out", "/out /mor* /").replace("chmod 750 /out", f"chmod 750 /out; {change}")
+    )
+    ran, _, _ = build(folder)
+    assert "COPY --from=made /out /mor* /" in ran and "COPY last /last" in ran
+
+
+def test_a_run_that_made_the_same_again_leaves_what_stands_on_it(build, context):
+    folder = context("FROM ubuntu\nARG A=1\nRUN echo same > /x\nRUN cat /x > /y\nCOPY a /a\n", a="A")
+    text = (folder / "Dockerfile").read_text()
+    build(folder)
+    (folder / "Dockerfile").write_text(text.replace("echo same > /x", "echo same > /x # a comment"))
+    ran, cached, _ = build(folder)
+    assert (ran, sorted(cached)) == (["RUN echo same > /x # a comment"], ["COPY a /a", "RUN cat /x > /y"])
+
+
+def test_what_is_done_anew_with_another_result_takes_the_rest_along(build, context):
+    folder = context("FROM ubuntu\nRUN cat /proc/sys/kernel/random/uuid > /id\nRUN cat /id > /copy\n")
+    build(folder)
+    assert len(build(folder, "--no-cache")[0]) == 2
+    (folder / "Dockerfile").write_text(
+        "FROM ubuntu AS one\nRUN cat /proc/sys/kernel/random/uuid > /id\nFROM one AS two\nRUN cat /id > /copy\n"
+    )
+    ran, _, _ = build(folder, "--no-cache-filter", "one")
+    assert sorted(ran) == ["RUN cat /id > /copy", "RUN cat /proc/sys/kernel/random/uuid > /id"]
