@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := docker-registry skopeo umoci runc podman docker.io buildah busybox-static curl git gcc libc6-dev openssl iproute2 openssh-client passt uidmap
 
-.PHONY: demo test endure check bench links clean
+.PHONY: demo test endure check bench links clean faults
 
 demo: $(VENV)/.ready
 	@./demo/run $(BIN)
@@ -32,6 +32,11 @@ bench: $(VENV)/.ready
 	@$(PYTHON) -m venv build/bench
 	@build/bench/bin/pip install --quiet --upgrade .
 	@env -u PYTHONDONTWRITEBYTECODE build/bench/bin/python -m benchmarks $(WORKLOADS)
+
+# Pushes and pulls over a way that drops, cuts, corrupts and lies: 1,000 scripts by chance.
+faults: $(VENV)/.ready
+	@./demo/packages $(PACKAGES)
+	@cd tests && ../$(BIN)/python -m real.fault_scripts $(or $(SCRIPTS),1000)
 
 # mypy and editors find the packages through links, as an import finds them through package-dir.
 links:

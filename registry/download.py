@@ -5,11 +5,11 @@ Source: distribution-spec, "Pulling blobs"; RFC 9110, 14 (ranges).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
 from pybuild.registry.errors import BrokenOff, DigestMismatch
+from pybuild.registry.hashing import Hash
 from pybuild.registry.model import Descriptor
 from pybuild.registry.repository import Repository
 
@@ -36,7 +36,7 @@ class Download:
         self._begin()
 
     def _begin(self) -> None:
-        self._hash = hashlib.sha256()
+        self._hash = Hash(self._blob.size)
         self._done = 0
 
     def fetch(self, repository: Repository) -> None:
@@ -64,7 +64,12 @@ class Download:
             self._restart()
             raise DigestMismatch(expected=self._blob.digest, actual=actual, where=subject)
 
+    def close(self) -> None:
+        """Be done with it, whole or not."""
+        self._hash.close()
+
     def _restart(self) -> None:
+        self._hash.close()
         self._begin()
         self._sink.restart()
 

@@ -51,7 +51,8 @@ class RegistryEnd:
 
     def fetch(self, blob: Descriptor, sink: Sink, told: Told) -> None:
         """Write a blob's bytes, checked. Raises TransferError, DigestMismatch."""
-        self.sources.first(Download(blob, sink, told=told).fetch)
+        with contextlib.closing(Download(blob, sink, told=told)) as download:
+            self.sources.first(download.fetch)
 
     @contextlib.contextmanager
     def content(self, blob: Descriptor) -> Iterator[Content]:

@@ -185,9 +185,9 @@ def _fetching(
             _telling("exists", blob, tell, stop)(blob.size)
             return
         writer = writers.enter_context(store.writer())
-        download = Download(blob, writer, told=_telling("pull", blob, tell, stop))
         try:
-            sources.first(download.fetch)
+            with contextlib.closing(Download(blob, writer, told=_telling("pull", blob, tell, stop))) as download:
+                sources.first(download.fetch)
         except NotInRegistry as error:
             if blob.media_type in media.FOREIGN_LAYERS:
                 error.hint = "this layer may not be redistributed: images for Windows are not supported"

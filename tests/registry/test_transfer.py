@@ -1,13 +1,16 @@
-"""Push and pull: one suite for docker-registry, with and without authentication, and for our own registry in memory."""
+"""Push and pull: one suite for docker-registry (plain, with passwords, with tokens, with TLS), `pybuild serve`, and one in memory."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
+from checker import check_layout
 from real.faulty_registry import faulty_registry
+from real.served import served_store
 
 from pybuild.registry import Digest, Index, Platform, Reference, Store, media
 from pybuild.registry.errors import (
@@ -23,15 +26,27 @@ from pybuild.registry.transfer import pull, push, resolve
 
 pytestmark = pytest.mark.peers("docker-registry", "skopeo", "openssl")
 
-ALL = ("plain", "htpasswd", "token", "memory")
+ALL = ("plain", "htpasswd", "token", "tls", "serve", "memory")
 
 
 @pytest.fixture(params=ALL)
-def host(request, log_in):
+def host(request, log_in, home, certificate, tmp_path_factory):
     """The address of each kind of registry; credentials are in place."""
     if request.param == "memory":
         with faulty_registry() as registry:
             yield registry.host
+    elif request.param == "serve":
+        root = tmp_path_factory.mktemp("served") / "store"
+        Store.open(root)
+        with served_store(root, writable=True) as served:
+            yield served.host
+        check_layout(root)
+    elif request.param == "tls":
+        found = request.getfixturevalue("tls_registry")
+        place = home / ".config" / "pybuild" / "certs.d" / found
+        place.mkdir(parents=True)
+        shutil.copy(certificate / "cert.pem", place / "ca.crt")
+        yield found
     elif request.param == "plain":
         yield request.getfixturevalue("registry").host
     elif request.param == "htpasswd":
