@@ -54,7 +54,7 @@ def test_errors_carry_what_a_program_needs(context):
     (context / "Dockerfile").write_text("FROM scratch\nCOPY missing /a\n")
     with pytest.raises(pybuild.BuildError) as caught:
         pybuild.build(context)
-    assert caught.value.message == "missing: not found"
+    assert caught.value.message == "missing: not found in the context"
     assert caught.value.span.line == 2
     (context / "Dockerfile").write_text("FORM scratch\n")
     with pytest.raises(pybuild.DockerfileError) as caught:

@@ -80,7 +80,7 @@ def test_ignored_files_do_not_exist(folder, database):
 def test_a_missing_source_is_named_with_what_is_close(folder, database):
     with pytest.raises(CopyError) as caught:
         digest(folder, database, "d/bb")
-    assert caught.value.message == "d/bb: not found"
+    assert caught.value.message == "d/bb: not found in the context"
     assert caught.value.hint == "did you mean d/b?"
 
 
