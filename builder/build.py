@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -83,12 +84,22 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
     if plan.remarks.broken:
         hint = "mend it ('pybuild lint --fix' does what it can), or take error=true out of its check"
         raise LintFailed(f"{source.name} breaks rules that it wants to be kept: {', '.join(plan.remarks.broken)}", hint=hint)
-    with recorded(plan, request, workspace, progress) as recorder:
+    with contextlib.ExitStack() as stack:
+        uploads = None
+        if request.push or request.outputs:
+            from pybuild.builder.uploading import uploading
+
+            uploads = stack.enter_context(uploading(request, workspace, progress))
+        recorder = stack.enter_context(recorded(plan, request, workspace, uploads or progress))
+        if uploads is not None and (base := _base(plan)):
+            uploads.expect(image_layers(plan.graph, {}, base))
         results = _solve(plan, contexts, request, workspace, recorder)
         image = _publish(plan, results, recorder.keys, request, workspace)
         if request.outputs or request.push:
             from pybuild.builder.export import export
 
+            if uploads is not None:
+                uploads.finish()
             export(image, request, workspace, recorder)
         digest = image.manifest.descriptor.digest
         names = tuple(tag.familiar for tag in request.tags)
@@ -184,9 +195,7 @@ def _publish(
     config = image_config(graph, results, moment)
     if request.timestamp is not None:
         config = replace(config, created=now)
-    source = graph.steps[graph.chain(graph.target.last)[0]]
-    assert isinstance(source, SourceStep)
-    layers = image_layers(graph, results, plan.images.get(source.digest or ""))
+    layers = image_layers(graph, results, _base(plan))
     from pybuild.registry import media
 
     manifest = Manifest.build(store.add(config.encode(), media.OCI_CONFIG), layers)
@@ -194,6 +203,13 @@ def _publish(
     descriptor = replace(descriptor, platform=config.platform)
     store.tag(descriptor, *request.tags)
     return Image(descriptor, manifest, config)
+
+
+def _base(plan: Plan) -> Image | None:
+    """The image that the target stands on."""
+    source = plan.graph.steps[plan.graph.chain(plan.graph.target.last)[0]]
+    assert isinstance(source, SourceStep)
+    return plan.images.get(source.digest or "")
 
 
 def _now(request: BuildRequest) -> str:

@@ -80,6 +80,16 @@ class Worked:
 
 
 @frozen
+class LayerReady:
+    """The layer of a step that will be part of the image is in the store, as this blob."""
+
+    step: int
+    media_type: str
+    digest: str
+    size: int
+
+
+@frozen
 class Recorded:
     """The build, done or failed, is in the history under this number; `pybuild why` explains it."""
 
@@ -91,7 +101,7 @@ class Tick:
     """Time has passed and work goes on: a screen may want to draw its clocks anew."""
 
 
-Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished | Worked | Recorded | Tick
+Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished | Worked | LayerReady | Recorded | Tick
 
 
 class Progress(Protocol):

@@ -20,7 +20,7 @@ from pybuild.builder.cached import Result, cached_result, file_steps
 from pybuild.builder.context import Context
 from pybuild.builder.database import StepRecord
 from pybuild.builder.errors import BuildError, Interrupted
-from pybuild.builder.events import CANCELED, MAKE, PACK, Notice, Progress, StepFinished, StepOutput, Tick, Worked
+from pybuild.builder.events import CANCELED, MAKE, PACK, LayerReady, Notice, Progress, StepFinished, StepOutput, Tick, Worked
 from pybuild.builder.files import Recipe, copy_entries, directory_entries
 from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, MetaStep, Root, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.layers.compression import Compression
@@ -88,6 +88,7 @@ class Executor:
         self._locks = StepLocks(workspace.store)
         self._archives = Archives(workspace.store)
         self._cancelled = threading.Event()
+        self._first_error: BaseException | None = None
         self._resemblance = Resemblance(job.graph, job.keys, job.own, workspace, self._snapshots)
         self._wanted = frozenset(n for n in file_steps(job.graph, job.graph.target.last) if n not in job.cached)
         for number, result in job.cached.items():
@@ -198,7 +199,8 @@ class Executor:
             pool.shutdown(wait=True, cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted("interrupted", hint="what was finished is kept: the next build goes on from there") from None
-            raise
+            # Of several that failed at once, the first is the cause, whichever is looked at first.
+            raise self._first_error or error from None
         pool.shutdown(wait=True)
 
     @contextmanager
@@ -209,6 +211,8 @@ class Executor:
         except BaseException as error:
             if isinstance(error, BuildError) and error.span is None and not isinstance(error, Interrupted):
                 error.span, error.source = self._job.graph.steps[number].span, self._job.source
+            if self._first_error is None and not isinstance(error, Interrupted | KeyboardInterrupt):
+                self._first_error = error
             is_canceled = self._cancelled.is_set() or isinstance(error, Interrupted | KeyboardInterrupt)
             self._finish(number, CANCELED if is_canceled else str(getattr(error, "message", error)))
             raise
@@ -361,7 +365,9 @@ class Executor:
             if entries or not isinstance(step, WorkdirStep):
                 packed = pack(entries, self._workspace.store, self._compression, on_bytes=self._check_cancelled)
                 layer = Layer(packed.descriptor, packed.diff_id)
-                sizes[:] = sum(entry.size for entry in entries), layer.descriptor.size
+                blob = layer.descriptor
+                sizes[:] = sum(entry.size for entry in entries), blob.size
+                self._progress.emit(LayerReady(number, blob.media_type, blob.digest, blob.size))
             self._results[number] = Result(layer, created)
         names = [origin for origin in step.origins if isinstance(origin, str)] if isinstance(step, CopyStep) else []
         if any(self._job.contexts[name].has_changed(entries) for name in names):

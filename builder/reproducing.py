@@ -16,7 +16,18 @@ from pathlib import Path
 
 from pybuild.builder.build import build
 from pybuild.builder.errors import NotReproducible
-from pybuild.builder.events import Event, Finished, Notice, Progress, Recorded
+from pybuild.builder.events import (
+    Event,
+    Finished,
+    LayerReady,
+    Notice,
+    Progress,
+    Recorded,
+    StepFinished,
+    StepOutput,
+    StepStarted,
+    Worked,
+)
 from pybuild.builder.layers.difference import Difference, differences
 from pybuild.builder.request import BuildRequest, BuildResult
 from pybuild.builder.workspace import Workspace, layers_of
@@ -24,18 +35,21 @@ from pybuild.registry import Image
 from pybuild.registry.values import replace
 
 _MOST_FILES = 20
+_MOST_STEPS = 1 << 20
 # The clock has moved on by that much at least, so that whatever has seconds in it shows.
 _LATER_SECONDS = 1.1
 
 
 class _Muted:
-    """Progress of a build that is not the one that was asked for."""
+    """Progress of a build that is not the one that was asked for; its steps have numbers that no other build's have."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, first: int) -> None:
+        self._progress, self._first = progress, first
 
     def emit(self, event: Event) -> None:
         """Take one event."""
+        if isinstance(event, StepStarted | StepFinished | StepOutput | Worked | LayerReady):
+            event = replace(event, step=event.step + self._first)
         if not isinstance(event, Finished | Recorded):
             self._progress.emit(event)
 
@@ -53,10 +67,10 @@ def verify_reproducible(request: BuildRequest, *, workspace: Workspace, progress
     with workspace.store.lock("build", exclusive=False), workspace.scratch() as scratch:
         first, second = f"{scratch}/1", f"{scratch}/another/place/2"
         begun = time.monotonic()
-        one = _built(plain, workspace, first, progress)
+        one = _built(plain, workspace, first, _Muted(progress, 0))
         with _elsewhere(plain, f"{scratch}/another/context") as other, _masked(0o077):
             time.sleep(max(0.0, _LATER_SECONDS - (time.monotonic() - begun)))
-            two = _built(replace(other, jobs=1), workspace, second, progress)
+            two = _built(replace(other, jobs=1), workspace, second, _Muted(progress, _MOST_STEPS))
         if one.descriptor.digest != two.descriptor.digest:
             raise _explained(one, two, first, second)
         _adopt(one, first, workspace, request)
@@ -76,7 +90,7 @@ def _built(request: BuildRequest, workspace: Workspace, root: str, progress: Pro
         for digest in workspace.store.blobs():
             os.link(workspace.store.path(digest), own.store.path(digest))
         own.store.put_index(workspace.store.index())
-        result = build(request, workspace=own, progress=_Muted(progress))
+        result = build(request, workspace=own, progress=progress)
         return own.store.find(result.digest)
 
 

@@ -1,0 +1,69 @@
+"""Sending layers while later steps run: listens to a build, and hands every layer that is packed to those who get it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pybuild.builder.events import Event, LayerReady, Progress
+from pybuild.builder.request import BuildRequest
+from pybuild.builder.workspace import Workspace
+from pybuild.registry import Descriptor, Digest, Reference
+from pybuild.registry.early import EarlyPush
+from pybuild.registry.progress import Transferred
+
+
+class Uploads:
+    """Progress that sends layers, and hands everything on, one at a time.
+
+    Its threads begin with the first layer: by then the spawn server has been forked.
+    """
+
+    def __init__(self, progress: Progress, workspace: Workspace, names: tuple[Reference, ...], *, insecure: bool) -> None:
+        self._progress = progress
+        self._mutex = threading.Lock()
+        self._below: tuple[Descriptor, ...] = ()
+        self._push = EarlyPush(workspace.store, names, insecure=insecure, listener=self._tell)
+
+    def expect(self, layers: tuple[Descriptor, ...]) -> None:
+        """Layers that are there already, and will be part of the image: they go along with the first one that is made."""
+        self._below = layers
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if type(event) is LayerReady:
+            self._push.offer(Descriptor(event.media_type, Digest(event.digest), event.size))
+            for layer in self._below:
+                self._push.offer(layer)
+            self._below = ()
+        if type(event) is Transferred and event.action == "exists" and event.name in self._push.sent:
+            # The push of the image has found what went ahead of it.
+            return
+        self._tell(event)
+
+    def finish(self) -> None:
+        """Wait for what is on its way."""
+        self._push.finish()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._push.stop()
+
+    def _tell(self, event: Event) -> None:
+        with self._mutex:
+            self._progress.emit(event)
+
+
+@contextmanager
+def uploading(request: BuildRequest, workspace: Workspace, progress: Progress) -> Iterator[Uploads | None]:
+    """What sends layers early; None when nothing is pushed under the image's own names."""
+    if not request.tags or not (request.push or any(output.type == "registry" for output in request.outputs)):
+        yield None
+        return
+    uploads = Uploads(progress, workspace, request.tags, insecure=request.insecure)
+    try:
+        yield uploads
+    except BaseException:
+        uploads.stop()
+        raise

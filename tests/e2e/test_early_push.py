@@ -1,0 +1,58 @@
+"""With --push, layers go to the registry while later steps run."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from real.foreign import run
+
+from pybuild.registry import Store
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.peers("umoci", "docker-registry", "skopeo")]
+
+
+@pytest.fixture
+def events(pybuild, ubuntu):
+    def build(folder, *arguments, code=0):
+        base = ("--build-context", f"ubuntu=oci-layout://{ubuntu}")
+        done = pybuild("build", "--progress", "json", *base, *arguments, folder, code=code)
+        return [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+
+    return build
+
+
+def moments(found, kind, /, **fields):
+    return [n for n, event in enumerate(found) if event["event"] == kind and all(event[k] == v for k, v in fields.items())]
+
+
+def test_a_layer_is_uploaded_while_a_later_step_runs(events, context, registry, root):
+    name = registry.name("early/one:1")
+    folder = context("FROM ubuntu\nCOPY big /big\nRUN sleep 2; echo x > /x\n", big=os.urandom(3_000_000))
+    found = events(folder, "-t", name, "--push")
+    image = Store.open(root).find(name)
+    base, first, last = (layer.digest.short for layer in image.manifest.layers)
+    ran = moments(found, "StepFinished", step=2)[0]
+    assert moments(found, "Transferred", name=first, action="push")[-1] < ran
+    assert moments(found, "Transferred", name=base)[-1] < ran
+    assert moments(found, "Transferred", name=last, action="push")
+    assert not moments(found, "Transferred", name=first, action="exists"), "what went ahead is not told twice"
+    said = json.loads(run("skopeo", "inspect", "--tls-verify=false", f"docker://{name}"))
+    assert said["Digest"] == image.manifest.descriptor.digest
+
+
+def test_a_build_that_fails_leaves_no_name(events, context, registry):
+    name = registry.name("early/failed:1")
+    folder = context("FROM ubuntu\nCOPY big /big\nRUN sleep 1; exit 3\n", big=os.urandom(300_000))
+    found = events(folder, "-t", name, "--push", code=3)
+    assert moments(found, "Transferred", action="push")
+    with pytest.raises(Exception, match="unknown"):
+        run("skopeo", "inspect", "--tls-verify=false", f"docker://{name}")
+
+
+def test_a_registry_that_is_away_is_told_at_the_end(events, pybuild, context):
+    folder = context("FROM ubuntu\nCOPY a /a\nRUN echo x > /x\n", a="A")
+    found = events(folder, "-t", "127.0.0.1:1/x", "--push", code=1)
+    assert len(moments(found, "StepFinished", error=None)) == 3
+    assert "cannot reach 127.0.0.1:1" in pybuild("push", "127.0.0.1:1/x", code=1).err
