@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pybuild.builder.announcing import announce_cached, announcer
 from pybuild.builder.cached import Result
+from pybuild.builder.errors import StepFailed
 from pybuild.builder.events import Event, Notice, OneAtATime, Progress
 from pybuild.builder.execute import Executor, Job
 from pybuild.builder.graph import RunStep
@@ -28,12 +29,12 @@ def make(job: Job, workspace: Workspace, progress: Progress) -> Mapping[int, Res
     """
     serial = OneAtATime(progress)
     if not any(isinstance(step, RunStep) for step in job.graph.steps):
-        return _execute(_executor(job, workspace, serial, None), job, serial)
+        return _execute(_executor(job, workspace, serial, None), job, serial, None)
     with contextlib.closing(_runner(job, workspace)) as runner:
         executor = _executor(job, workspace, serial, runner)
         if executor.reads_trees and _is_child_needed(job):
             return _make_inside(job, workspace, progress)
-        return _execute(executor, job, serial)
+        return _execute(executor, job, serial, runner)
 
 
 def _runner(job: Job, workspace: Workspace) -> Runner:
@@ -54,9 +55,14 @@ def _executor(job: Job, workspace: Workspace, progress: Progress, runner: Runner
     return Executor(job, workspace, progress=progress, runner=runner, announce=announcer(job.graph, progress))
 
 
-def _execute(executor: Executor, job: Job, progress: Progress) -> Mapping[int, Result]:
+def _execute(executor: Executor, job: Job, progress: Progress, runner: Runner | None) -> Mapping[int, Result]:
     announce_cached(job.graph, executor.at_work, announcer(job.graph, progress), progress)
-    return executor.run()
+    try:
+        return executor.run()
+    except StepFailed:
+        if runner is not None:
+            runner.look_into(compression=job.compression, now=job.now)
+        raise
 
 
 class _Told:
@@ -76,7 +82,7 @@ def _make_inside(job: Job, workspace: Workspace, progress: Progress) -> Mapping[
     def work(tell: Callable[[object], None]) -> Mapping[int, Result]:
         serial = OneAtATime(_Told(tell))
         with Workspace.open(workspace.store.root) as own, contextlib.closing(_runner(job, own)) as runner:
-            return _execute(_executor(job, own, serial, runner), job, serial)
+            return _execute(_executor(job, own, serial, runner), job, serial, runner)
 
     def show(event: object) -> None:
         progress.emit(event)  # type: ignore[arg-type]

@@ -39,7 +39,8 @@ class Limit:
 class RunOptions:
     """What RUNs get beside their step: nothing of it is in an image, in a key, or in a record.
 
-    `allow` has entitlements. `agents` are ids of --ssh, each with a socket or keys. `hosts` are names with addresses.
+    `allow` has entitlements. `agents` are ids of --ssh, each with a socket or keys. `hosts` are names with addresses. A step that
+    fails is looked into by a shell with `debug_on_error`, and its files become an image with `keep_failed`.
     """
 
     allow: tuple[str, ...] = ()
@@ -49,6 +50,8 @@ class RunOptions:
     shm_size: int | None = None
     limits: tuple[Limit, ...] = ()
     confinement: Confinement = Confinement()
+    debug_on_error: bool = False
+    keep_failed: bool = False
 
 
 @frozen

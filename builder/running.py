@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable
 
 from pybuild.builder import privilege
 from pybuild.builder.accounts import resolve_user
 from pybuild.builder.attachments import Attachments
+from pybuild.builder.debugging import Failure, keep, open_shell
 from pybuild.builder.errors import StepFailed
 from pybuild.builder.graph import RunStep
 from pybuild.builder.networking import Networking
@@ -44,6 +46,9 @@ class Runner:
         self._standing: Standing | None = None
         self._networking: Networking | None = None
         self._told: set[str] = set()
+        self._mutex = threading.Lock()
+        self._is_failed = False
+        self.failure: Failure | None = None
         self._notify: Callable[[str], None] = lambda _: None
 
     def start(self, notify: Callable[[str], None]) -> None:
@@ -67,6 +72,8 @@ class Runner:
 
     def close(self) -> None:
         """End the spawn server."""
+        if self.failure is not None:
+            self.failure.close()
         if self._server is not None:
             self._server.close()
         self._attachments.close()
@@ -109,7 +116,8 @@ class Runner:
             del tail[:-_KEPT_OUTPUT]
             output(stream, content)
 
-        with self._workspace.scratch() as scratch, contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as held:
+            scratch = held.enter_context(self._workspace.scratch())
             lookup = snapshots.readable(step.parent).lookup
             root = make_root(ground, trees, scratch)
             furniture = furnish(
@@ -150,8 +158,32 @@ class Runner:
                 if _is_full(scratch):
                     where = self._workspace.store.root
                     error.hint = f"No space left on device: the disk with {where} is full; 'pybuild prune' makes room"
+                if self._is_wanted(step):
+                    self.failure = Failure(step, command, root, missing, snapshots, held.pop_all())
                 raise error
             adopt_tree(root.changes(missing), place)
+
+    def _is_wanted(self, step: RunStep) -> bool:
+        """Whether what a failed step has left is to be looked into; the first that failed is."""
+        with self._mutex:
+            if self._is_failed or not (self._options.debug_on_error or self._options.keep_failed):
+                return False
+            self._is_failed = True
+            return True
+
+    def look_into(self, *, compression: str, now: str) -> None:
+        """Do with what a failed step has left what is wanted. Behind all steps. Raises BuildError and RegistryError."""
+        if self.failure is None or self._server is None:
+            return
+        self._server.allow()
+        if self._options.debug_on_error:
+            open_shell(self.failure, self._server)
+        if self._options.keep_failed:
+            name = keep(self.failure, self._workspace, compression=compression, now=now).familiar
+            self._notify(
+                f"the failed step's files are the image {name}; enter it with 'pybuild run {name}', leave it with 'exit', "
+                f"and remove it with 'pybuild rmi {name}'"
+            )
 
     def _tell_once(self, notices: tuple[str, ...]) -> None:
         for notice in notices:

@@ -16,7 +16,7 @@ from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind,
 from pybuild.builder.layers.index import LayerView, MergedView, RecipeView, TreeView, follow
 from pybuild.builder.workspace import Layer, Workspace, adopt_tree, layers_of
 from pybuild.grammar import Span
-from pybuild.registry import Descriptor, Digest, Image
+from pybuild.registry import Descriptor, Digest, Image, Platform
 from pybuild.registry.values import frozen, replace
 
 
@@ -122,6 +122,25 @@ class Snapshots:
         tree = self._forms[number].tree
         assert tree is not None
         return changes(tree, self.readable(parent))
+
+    def pieces(self, last: int) -> Iterator[Layer | tuple[Entry, ...]]:
+        """The layers of the file system that a RUN stands on, lowest first: those in blobs, and what is in the others."""
+        from pybuild.builder.layers.changes import changes
+
+        forms = self.stack(last)
+        for place in reversed(range(len(forms))):
+            form = forms[place]
+            if form.layer is not None:
+                yield form.layer
+            else:
+                assert form.tree is not None
+                yield changes(form.tree, MergedView([self._readable(below) for below in forms[place + 1 :]]))
+
+    def platform(self, last: int) -> Platform | None:
+        """What the base image is for; None without one."""
+        source = self._graph.steps[self._graph.chain(last)[0]]
+        image = self._images.get(source.digest or "") if isinstance(source, SourceStep) else None
+        return image.config.platform if image else None
 
     def read(self, last: int, *paths: str) -> dict[str, bytes | None]:
         """The contents of small files after step `last`, None for one that is not there."""

@@ -69,6 +69,8 @@ def build(
     memory: int | None = None,
     cpus: float | None = None,
     pids_limit: int | None = None,
+    debug_on_error: bool = False,
+    keep_failed: bool = False,
     progress: Progress | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> BuildResult:
@@ -115,6 +117,8 @@ def build(
             shm_size=shm_size,
             limits=tuple(ulimits),
             confinement=Confinement(isolation, memory, cpus, pids_limit),
+            debug_on_error=debug_on_error,
+            keep_failed=keep_failed,
         ),
     )
     with Workspace.open(_root(root)) as workspace:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import signal
+import termios
 from collections.abc import Iterable
 
 from pybuild.builder import privilege
@@ -72,7 +74,7 @@ def limit(limits: Iterable[tuple[str, int, int]]) -> None:
             raise OSError(number, f"cannot set the limit {name}={soft}:{hard}, which is more than there is here") from None
 
 
-def give_up(account: Account, security: str, *, seccomp: bytes, ignored: Iterable[signal.Signals]) -> None:
+def give_up(account: Account, security: str, *, seccomp: bytes, ignored: Iterable[signal.Signals], has_terminal: bool) -> None:
     """Keep docker's capabilities and system calls, take the account's ids, and no longer ignore these signals.
 
     With the security `insecure` all capabilities stay, whoever the account is, and all calls.
@@ -106,5 +108,7 @@ def give_up(account: Account, security: str, *, seccomp: bytes, ignored: Iterabl
     # A change of ids forgets it.
     kernel.die_with_parent(signal.SIGKILL)
     os.setsid()
+    if has_terminal:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     for number in ignored:
         signal.signal(number, signal.SIG_DFL)

@@ -68,26 +68,26 @@ class SpawnServer:
         theirs.close()
         return cls(ours, pid)
 
-    def run(self, command: Command, *, output: Output | None) -> int:
+    def run(self, command: Command, *, output: Output | None, streams: tuple[int, int, int] = (0, 1, 2)) -> int:
         """Run a command to its end, with all that it started; its exit code, 128 + n when signal n ended it.
 
-        `output` gets what it writes: stream 1 or 2, and bytes. None gives it our own standard streams. What `output` raises
-        ends the command, and is raised here. Raises SandboxError when the sandbox could not be made.
+        `output` gets what it writes: stream 1 or 2, and bytes. None gives it `streams`, our own if no others are given. What
+        `output` raises ends the command, and is raised here. Raises SandboxError when the sandbox could not be made.
         """
         with contextlib.ExitStack() as ours:
             status, status_end = _pipe(ours)
             sources = {status: 0}
             with contextlib.ExitStack() as theirs:
                 theirs.callback(os.close, status_end)
-                streams = [0, 1, 2]
+                given = [*streams]
                 if output is not None:
-                    streams[0] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-                    theirs.callback(os.close, streams[0])
+                    given[0] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                    theirs.callback(os.close, given[0])
                     for stream in (1, 2):
-                        source, streams[stream] = _pipe(ours)
-                        theirs.callback(os.close, streams[stream])
+                        source, given[stream] = _pipe(ours)
+                        theirs.callback(os.close, given[stream])
                         sources[source] = stream
-                number = self._send(command, [status_end, *streams])
+                number = self._send(command, [status_end, *given])
             try:
                 return _exit_code(_collect(sources, output))
             except BaseException:
@@ -140,6 +140,11 @@ class SpawnServer:
         with self._mutex:
             self._is_interrupted = True
             self.signal(signal.SIGKILL)
+
+    def allow(self) -> None:
+        """Start commands again, after an interrupt."""
+        with self._mutex:
+            self._is_interrupted = False
 
     def _tell(self, running: int, number: int) -> None:
         # A server that is gone has taken with it what it ran.

@@ -34,6 +34,7 @@ def furnish(command: Command) -> None:
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     mount_root(command.rootfs)
     root = command.rootfs.mountpoint
+    _refuse_links(command, root)
     _make_mount_points(command, root)
     for mount in command.mounts:
         target = f"{root}/{mount.target}"
@@ -81,6 +82,20 @@ def _mount_new(mount: Mount, target: str) -> None:
             raise
 
 
+def _refuse_links(command: Command, root: str) -> None:
+    """Raise OSError when there is a link on the way to a mount point: names of these are used as they are, from outside.
+
+    There is none in an image, whose links have been followed, but there may be one in what a failed step has left.
+    """
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for path in {path for path, _ in command.missing} | {mount.target for mount in command.mounts}:
+            with contextlib.suppress(FileNotFoundError):
+                os.close(kernel.open_in_root(top, path, follow=False))
+    finally:
+        os.close(top)
+
+
 def _make_mount_points(command: Command, root: str) -> None:
     times = {}
     for path, is_directory in command.missing:
@@ -89,10 +104,12 @@ def _make_mount_points(command: Command, root: str) -> None:
         if parent not in times:
             status = os.stat(parent)
             times[parent] = (status.st_atime_ns, status.st_mtime_ns)
-        if is_directory:
-            os.mkdir(place, 0o755)
-        else:
-            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        # A shell in what a failed step has left finds them there.
+        with contextlib.suppress(FileExistsError):
+            if is_directory:
+                os.mkdir(place, 0o755)
+            else:
+                os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
     # A mount point is not the command's doing: it must not show in its parent's time either.
     for parent, time in times.items():
         os.utime(parent, ns=time)

@@ -249,7 +249,9 @@ def _become(
         setup.go_to(command.cwd)
         stage = b"account"
         privileges.limit(command.limits)
-        privileges.give_up(command.account, command.security, seccomp=tools.seccomp, ignored=_IGNORED)
+        privileges.give_up(
+            command.account, command.security, seccomp=tools.seccomp, ignored=_IGNORED, has_terminal=command.has_terminal
+        )
         stage = b"start"
         code = launching.execute(command, tools.launcher)
     except BaseException as error:

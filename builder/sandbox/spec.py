@@ -113,6 +113,8 @@ class Command:
     attachments: tuple[Attachment, ...] = ()
     # Names of LIMITS, soft and hard values; -1 is no limit.
     limits: tuple[tuple[str, int, int], ...] = ()
+    # Whether its standard input is a terminal, which becomes the one that it is controlled by.
+    has_terminal: bool = False
     # Folders of control groups to be in.
     groups: tuple[str, ...] = ()
 

@@ -180,6 +180,8 @@ BUILD = (
     Option(("--cpus",), "cpus", provisions.processors, "The processors' time that a RUN may take.", "N"),
     Option(("--pids-limit",), "pids_limit", provisions.processes, "The processes that a RUN may have.", "N"),
     Option(("--isolation",), "isolation", last, "How RUN is kept apart.", default="auto", choices=ISOLATIONS),
+    Option(("--debug-on-error",), "debug_on_error", None, "Open a shell in the file system of a RUN that fails."),
+    Option(("--keep-failed",), "keep_failed", None, "Keep the files of a RUN that fails, as an image."),
     Option(("--compression",), "compression", last, "How layers are compressed.", "gzip|zstd|none[:LEVEL]", default="gzip"),
     Option(
         ("-o", "--output"),

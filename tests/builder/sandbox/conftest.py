@@ -25,6 +25,7 @@ def lower(tmp_path_factory, busybox):
         "echo",
         "id",
         "cat",
+        "ln",
         "ls",
         "sleep",
         "touch",

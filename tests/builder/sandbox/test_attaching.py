@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -206,9 +207,14 @@ def test_mount_points_are_taken_away_from_the_layer_alone(sandbox, tmp_path):
     """A command moves a directory with a mount point away, and leaves a link to the host in its place."""
     outside = tmp_path / "outside"
     outside.mkdir()
-    for name in ("resolv.conf", "hostname"):
+    for name in ("hosts", "resolv.conf", "hostname"):
         (outside / name).touch()
     os.utime(outside, (1, 1))
-    assert sandbox(f"mv /etc /etc2 && ln -s {outside} /etc && ls -l /etc/")[0] in (0, 1)
-    assert sorted(os.listdir(outside)) == ["hostname", "resolv.conf"]
+    # Without an /etc of its own: what is below cannot be moved where no redirect_dir is.
+    image = tmp_path / "image"
+    shutil.copytree(sandbox.lower / "bin", image / "bin", symlinks=True)
+    code, output, upper = sandbox(f"mv /etc /etc2 && ln -s {outside} /etc", lowers=(image,))
+    assert (code, output) == (0, "")
+    assert os.readlink(upper / "etc") == str(outside)
+    assert sorted(os.listdir(outside)) == ["hostname", "hosts", "resolv.conf"]
     assert outside.stat().st_mtime == 1
