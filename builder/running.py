@@ -108,7 +108,8 @@ class Runner:
         assert self._server is not None
         kind, stack = network
         trees = snapshots.trees(step.parent)
-        account = resolve_user(step.user, *snapshots.accounts(step.parent))
+        view = snapshots.underfoot(step.parent)
+        account = resolve_user(step.user, *snapshots.accounts(step.parent, view))
         tail = bytearray()
 
         def listen(stream: int, content: bytes) -> None:
@@ -118,7 +119,7 @@ class Runner:
 
         with contextlib.ExitStack() as held:
             scratch = held.enter_context(self._workspace.scratch())
-            lookup = snapshots.readable(step.parent).lookup
+            lookup = view.lookup
             root = make_root(ground, trees, scratch)
             furniture = furnish(
                 scratch,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pybuild.builder.cached import file_steps
 from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep, Step
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, LayerContent, SpoolContent
-from pybuild.builder.layers.index import LayerView, MergedView, RecipeView, TreeView, follow
+from pybuild.builder.layers.index import LayerView, MergedView, RecipeView, RememberingView, TreeView, follow
 from pybuild.builder.workspace import Layer, Workspace, adopt_tree, layers_of
 from pybuild.grammar import Span
 from pybuild.registry import Descriptor, Digest, Image, Platform
@@ -45,6 +45,7 @@ class Snapshots:
         self._images = images
         self._workspace = workspace
         self._forms: dict[int, Form] = {}
+        self._remembered: dict[str, RememberingView] = {}
         self._extracting = threading.Lock()
 
     @classmethod
@@ -97,7 +98,17 @@ class Snapshots:
         found: tuple[str, ...] = ()
         for form in reversed(self.stack(last)):
             found = (self._tree(form, found), *found)
-        return found
+        # Of two layers that are the same one the upper says all that the lower says, and overlay takes no directory twice.
+        return tuple(dict.fromkeys(found))
+
+    def underfoot(self, last: int) -> MergedView:
+        """The same as `readable`, for what every RUN on it looks up; of a tree that is in it already little is read again."""
+        trees = self.trees(last)
+        with self._extracting:
+            for tree in trees:
+                if tree not in self._remembered:
+                    self._remembered[tree] = RememberingView(TreeView(tree))
+            return MergedView([self._remembered[tree] for tree in trees])
 
     def blobs(self, last: int) -> tuple[tuple[Descriptor, Digest] | None, ...]:
         """Where a view's LayerContent finds its bytes: a blob and its diffID for each layer that is only a blob."""
@@ -121,7 +132,7 @@ class Snapshots:
 
         tree = self._forms[number].tree
         assert tree is not None
-        return changes(tree, self.readable(parent))
+        return changes(tree, self.underfoot(parent))
 
     def pieces(self, last: int) -> Iterator[Layer | tuple[Entry, ...]]:
         """The layers of the file system that a RUN stands on, lowest first: those in blobs, and what is in the others."""
@@ -144,16 +155,18 @@ class Snapshots:
 
     def read(self, last: int, *paths: str) -> dict[str, bytes | None]:
         """The contents of small files after step `last`, None for one that is not there."""
-        view = self.readable(last)
+        return self._read(self.readable(last), last, paths)
+
+    def _read(self, view: MergedView, last: int, paths: Sequence[str]) -> dict[str, bytes | None]:
         found = {path: view.lookup(follow(view.lookup, path)) for path in paths}
         files = [entry for entry in found.values() if entry is not None and entry.kind is Kind.FILE]
         with fetched(files, self.blobs(last), self._workspace) as entries:
             contents = {entry.path: _content(entry) for entry in entries}
         return {path: contents.get(entry.path) if entry else None for path, entry in found.items()}
 
-    def accounts(self, last: int) -> tuple[bytes | None, bytes | None]:
-        """The contents of /etc/passwd and /etc/group after step `last`."""
-        found = self.read(last, "etc/passwd", "etc/group")
+    def accounts(self, last: int, view: MergedView | None = None) -> tuple[bytes | None, bytes | None]:
+        """The contents of /etc/passwd and /etc/group after step `last`, which `view` may show already."""
+        found = self._read(view or self.readable(last), last, ("etc/passwd", "etc/group"))
         return found["etc/passwd"], found["etc/group"]
 
     def _view(self, form: Form) -> LayerView:

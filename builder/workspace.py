@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from pybuild.builder import written
 from pybuild.builder.database import Database, StepRecord
 from pybuild.registry import Descriptor, Digest, Image, Store
 from pybuild.registry.errors import BlobNotFound, StoreError
@@ -123,13 +124,23 @@ class Workspace:
         The caller does not hold the build lock.
         """
         folder = f"{self.store.root}/tmp"
-        if not self._abandoned and not os.listdir(folder):
+        were_lost = not written.may_be_trusted(str(self.store.root))
+        if not self._abandoned and not were_lost and not os.listdir(folder):
             return
         with self.store.lock("build", exclusive=True, blocking=False) as is_alone:
             if is_alone:
+                if were_lost:
+                    self._remove_all_trees()
                 for path in (*map(self.tree_path, self._abandoned), *(f"{folder}/{name}" for name in os.listdir(folder))):
                     remove(path)
                 self._abandoned.clear()
+
+    def _remove_all_trees(self) -> None:
+        """Start anew with trees, which are made of blobs, or by their step; nothing checks them as a blob is checked."""
+        folder = f"{self.store.root}/trees"
+        for name in os.listdir(folder):
+            remove(f"{folder}/{name}")
+        written.forget(str(self.store.root))
 
     def used_trees(self) -> frozenset[str]:
         """The names of the trees that were read since it was opened."""
@@ -180,6 +191,7 @@ class Workspace:
 
 def adopt_tree(path: str, place: str) -> None:
     """Move a finished tree to its place; one that is there already is as good, and stays."""
+    written.tell(os.path.dirname(os.path.dirname(place)))
     try:
         os.rename(path, place)
     except OSError:

@@ -17,6 +17,7 @@ from pybuild.builder.layers.entry import DiskContent, Entry, Kind, LayerContent
 # The mode of a directory that a layer only implies, by a path below it: its metadata comes from the layers below.
 IMPLIED = -1
 _MOST_LINKS = 40
+_MOST_REMEMBERED = 500
 # Ours, for stores on overlayfs; no layer has it.
 WHITEOUT = "user.overlay.pybuild.whiteout"
 _XATTRS = ("security.capability", "user.")
@@ -113,7 +114,7 @@ class RecipeView:
 
 
 class TreeView:
-    """A layer that lies on disk as an overlay lower directory."""
+    """A layer that lies on disk as an overlay lower directory. A socket is in no layer, and hides what is below it."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -124,7 +125,7 @@ class TreeView:
             status = os.lstat(place)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return entry_on_disk(place, path, status)
+        return entry_on_disk(place, path, status) or Entry(path, Kind.WHITEOUT)
 
     def is_opaque(self, path: str) -> bool:
         for name in ("trusted.overlay.opaque", "user.overlay.opaque"):
@@ -139,9 +140,38 @@ class TreeView:
         prefix = f"{path}/" if path else ""
         with os.scandir(f"{self._root}/{path}") as items:
             for item in items:
-                entry = entry_on_disk(item.path, prefix + item.name, item.stat(follow_symlinks=False))
-                if entry is not None:
-                    yield entry
+                path = prefix + item.name
+                yield entry_on_disk(item.path, path, item.stat(follow_symlinks=False)) or Entry(path, Kind.WHITEOUT)
+
+
+class RememberingView:
+    """A layer that nobody changes any more, and is asked for the same few paths again and again: what was found stays."""
+
+    def __init__(self, view: LayerView) -> None:
+        self._view = view
+        self._entries: dict[str, Entry | None] = {}
+        self._opaque: dict[str, bool] = {}
+
+    def get(self, path: str) -> Entry | None:
+        try:
+            return self._entries[path]
+        except KeyError:
+            entry = self._view.get(path)
+            if len(self._entries) < _MOST_REMEMBERED:
+                self._entries[path] = entry
+            return entry
+
+    def is_opaque(self, path: str) -> bool:
+        try:
+            return self._opaque[path]
+        except KeyError:
+            found = self._view.is_opaque(path)
+            if len(self._opaque) < _MOST_REMEMBERED:
+                self._opaque[path] = found
+            return found
+
+    def children(self, path: str) -> Iterable[Entry]:
+        return self._view.children(path)
 
 
 def entry_on_disk(place: str, path: str, status: os.stat_result) -> Entry | None:

@@ -5,6 +5,7 @@ Runs in pid 1, before the root is changed: nothing may be imported where it is u
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from pybuild.builder import privilege
@@ -28,25 +29,48 @@ def mount_root(rootfs: Overlay | Plain) -> None:
 
 def mount_overlay(overlay: Overlay) -> None:
     """Mount it. Raises OSError."""
+    if overlay.upper:
+        _forget_volatile(overlay.work)
+        try:
+            # Without this the end of each command writes all of the store's file system to the disk, and each fsync(2) in it.
+            _mount(overlay, ("volatile",))
+            return
+        except OSError:
+            # Linux before 5.10 does not know it.
+            pass
+    _mount(overlay, ())
+
+
+def _forget_volatile(work: str) -> None:
+    """Take the mark away that refuses an upper directory that was volatile before, as that of a failed step's shell was."""
+    with contextlib.suppress(OSError):
+        for name in ("/dirty", "", "/.."):
+            place = os.path.normpath(f"{work}/work/incompat/volatile{name}")
+            os.rmdir(place) if os.path.isdir(place) else os.unlink(place)
+
+
+def _mount(overlay: Overlay, flags: tuple[str, ...]) -> None:
+    flags += ("userxattr",) if privilege.is_in_user_namespace() else ()
     layers: tuple[tuple[str, str], ...] = tuple(("lowerdir+", path) for path in overlay.lower)
     try:
-        kernel.mount_overlay((*layers, *_options(overlay), *((name, None) for name in _flags())), overlay.mountpoint)
+        kernel.mount_overlay((*layers, *_options(overlay), *((name, None) for name in flags)), overlay.mountpoint)
     except OSError:
-        mount_by_page(overlay)
+        mount_by_page(overlay, flags)
 
 
-def mount_by_page(overlay: Overlay) -> None:
+def mount_by_page(overlay: Overlay, flags: tuple[str, ...] = ()) -> None:
     """By mount(2), whose options fit a page: links with short names stand for lower directories that would be too many."""
-    data = _page(overlay, overlay.lower)
+    data = _page(overlay, overlay.lower, flags)
     before = os.getcwd()
     try:
         if len(data) > _PAGE:
             names = f"{os.path.dirname(overlay.mountpoint)}/l"
-            os.mkdir(names)
+            os.makedirs(names, exist_ok=True)
             for number, path in enumerate(overlay.lower):
-                os.symlink(path, f"{names}/{number:x}")
+                with contextlib.suppress(FileExistsError):
+                    os.symlink(path, f"{names}/{number:x}")
             os.chdir(names)
-            data = _page(overlay, tuple(f"{number:x}" for number in range(len(overlay.lower))))
+            data = _page(overlay, tuple(f"{number:x}" for number in range(len(overlay.lower))), flags)
         if len(data) > _PAGE:
             raise OSError(7, f"an image of {len(overlay.lower)} layers needs Linux 6.8 or newer")
         kernel.mount("overlay", overlay.mountpoint, "overlay", 0, data)
@@ -58,13 +82,9 @@ def _options(overlay: Overlay) -> tuple[tuple[str, str], ...]:
     return ((("upperdir", overlay.upper), ("workdir", overlay.work)) if overlay.upper else ()) + _OPTIONS
 
 
-def _flags() -> tuple[str, ...]:
-    return ("userxattr",) if privilege.is_in_user_namespace() else ()
-
-
-def _page(overlay: Overlay, lower: tuple[str, ...]) -> str:
+def _page(overlay: Overlay, lower: tuple[str, ...], flags: tuple[str, ...]) -> str:
     pairs = (f"{key}={_escaped(value)}" for key, value in _options(overlay))
-    return ",".join((f"lowerdir={':'.join(map(_escaped, lower))}", *pairs, *_flags()))
+    return ",".join((f"lowerdir={':'.join(map(_escaped, lower))}", *pairs, *flags))
 
 
 def _escaped(path: str) -> str:

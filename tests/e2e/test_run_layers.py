@@ -93,3 +93,11 @@ def test_a_layer_that_names_no_parents_leaves_them_as_they_are_below(pybuild, ub
     image = store.find("layers")
     entries = index(image.manifest.layers[1], store, image.config.diff_ids[1])
     assert [entry.path for entry in entries] == ["tmp/sub/file"]
+
+
+def test_a_layer_that_is_there_twice_is_mounted_once(build, pybuild):
+    """Two steps that leave the same: the kernel takes no lower directory twice."""
+    steps = ("RUN touch -d @1000 /f", "RUN touch -d @2000 /f", "RUN touch -d @1000 /f")
+    build(*steps)
+    build(*steps, "RUN stat -c %Y /f > /seen")
+    assert pybuild("run", "--rm", "layers", "cat", "/seen").out == "1000\n"
