@@ -48,14 +48,17 @@ def copied(request: CopyRequest, origins: Sequence[Origin], image: Tree) -> Draf
     """The layer that copies what `origins` offer onto `image`. Raises CopyError."""
     found = [(origin, item) for origin in origins for item in _offered(origin)]
     into = request.destination.endswith("/")
-    if len(found) > 1 and not into:
-        raise CopyError(
-            f"{len(found)} sources, and the destination {request.destination} is a single name",
-            hint=f"write {request.destination}/ to copy into a directory",
-        )
     draft = Draft(image)
     for origin, item in found:
-        _Copier(request, origin, draft).copy(item, into=into)
+        copier = _Copier(request, origin, draft)
+        if copier.unpack(item):
+            continue
+        if len(found) > 1 and not into:
+            raise CopyError(
+                f"{len(found)} sources, and the destination {request.destination} is a single name",
+                hint=f"write {request.destination}/ to copy into a directory",
+            )
+        copier.copy(item, into=into)
     return draft
 
 
@@ -76,16 +79,23 @@ class _Copier:
         self.source = origin.tree
         self.draft = draft
 
+    def unpack(self, item: Chosen) -> bool:
+        """Unpack an archive; whether it is one, and is to be unpacked. Its destination is a directory, slash or not."""
+        found = item.entry
+        if self.origin.unpack is None or found.kind is not Kind.FILE or (unpacked := self.origin.unpack(found)) is None:
+            return False
+        target = self.draft.resolve(self.request.destination)
+        self.draft.directory(target, self._parents(found)._replace(mode=0o755))
+        archived(self.draft, unpacked, target, owner=self.request.owner)
+        return True
+
     def copy(self, item: Chosen, *, into: bool) -> None:
+        """Copy a source as it is."""
         found = item.entry
         target = self.draft.resolve(self.request.destination)
         existing = self.draft.lookup(target)
         if found.kind is Kind.DIRECTORY:
             self._tree(item, target, existing, into=into)
-            return
-        if self.origin.unpack and found.kind is Kind.FILE and (unpacked := self.origin.unpack(found)) is not None:
-            self.draft.directory(target, self._parents(found)._replace(mode=0o755))
-            archived(self.draft, unpacked, target, owner=self.request.owner)
             return
         if into or (existing is not None and existing.kind is Kind.DIRECTORY) or target == "":
             # A link's own name counts, not that of the file it leads to. A link that has the name in the image is replaced.

@@ -53,11 +53,11 @@ class Included:
     """What --parents wants below a directory: paths that fit a pattern, and all that is in them."""
 
     def __init__(self, pattern: str) -> None:
+        parts = _cleaned(pattern)
         try:
-            self._patterns = exclusion((pattern,))
+            self._patterns = exclusion(("/".join(parts),))
         except (ValueError, re.error):
             raise CopyError(f"not a pattern: {pattern}", hint="close the '[' with a ']'") from None
-        parts = _cleaned(pattern)
         plain = next((count for count, part in enumerate(parts) if is_pattern(part)), len(parts))
         self.is_plain = plain == len(parts)
         self._leading = parts[:plain]

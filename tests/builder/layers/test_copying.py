@@ -203,6 +203,11 @@ def test_exclude(sources, excludes, paths):
         (("d",), ["d", "d/link", "d/one", "d/sub", "d/sub/two"]),
         (("none*/x",), []),
         (("to-a",), ["to-a"]),
+        (("/d/sub/two",), ["d", "d/sub", "d/sub/two"]),
+        (("/d/sub/.",), ["d", "d/sub", "d/sub/two"]),
+        (("d/sub/",), ["d", "d/sub", "d/sub/two"]),
+        (("d/.//sub/",), ["sub", "sub/two"]),
+        (("/**/two",), ["d", "d/sub", "d/sub/two"]),
     ],
 )
 def test_parents(sources, paths):
@@ -225,6 +230,15 @@ def test_directories_before_a_name_are_as_in_the_source_but_for_the_owner_of_tho
 def test_parents_that_cannot_be(source, message):
     with pytest.raises(CopyError, match=message):
         copy(source, to="/x/", parents=True)
+
+
+def test_archives_go_into_a_directory_without_its_slash():
+    def unpack(entry):
+        return [file(f"of-{entry.path}")] if entry.path in ("a", "b") else None
+
+    assert sorted(copy("a", "b", to="/x", unpack=unpack)) == ["x", "x/of-a", "x/of-b"]
+    with pytest.raises(CopyError, match="2 sources"):
+        copy("a", "d/one", to="/x", unpack=unpack)
 
 
 def test_hard_links_within_one_copy_are_kept():
