@@ -19,6 +19,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 # They need no ARG: they reach RUN, and stay out of history and cache keys.
 PROXIES = frozenset(name for plain in _PROXIES for name in (plain, plain.lower()))
 EPOCH = "SOURCE_DATE_EPOCH"
+HOSTNAME = "BUILDKIT_SANDBOX_HOSTNAME"
 _PLATFORM_PARTS = ("PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT")
 _KNOWN = frozenset({EPOCH, "TARGETSTAGE", *(f"{side}{part}" for side in ("BUILD", "TARGET") for part in _PLATFORM_PARTS)})
 
@@ -65,6 +66,14 @@ def epoch(scope: Scope) -> int | None:
     if not (text.isascii() and text.isdigit()):
         raise PlanError(f"{EPOCH} is not a time: {text!r}", hint="give seconds since 1970, such as the output of date +%s")
     return int(text)
+
+
+def check_hostname(scope: Scope) -> None:
+    """Raise PlanError when the name that RUN's machine shall have is none."""
+    name = scope.build_args.get(HOSTNAME, "")
+    letters = name.replace("-", "").replace(".", "").replace("_", "")
+    if name and not (len(name) <= 64 and letters.isascii() and letters.isalnum()):
+        raise PlanError(f"{HOSTNAME} is no host name: {name!r}", hint="letters, digits, '-' and '.', 64 at most")
 
 
 def is_known(name: str) -> bool:

@@ -19,7 +19,7 @@ from pybuild.builder.database import Database, FileStamp
 from pybuild.builder.errors import ContextError
 from pybuild.builder.graph import CopyStep, RunStep
 from pybuild.builder.ignore import Ignore
-from pybuild.builder.layers.entry import DiskContent, Entry, Kind
+from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind
 from pybuild.builder.layers.index import entry_on_disk
 from pybuild.builder.layers.selection import Choice, chosen, listing
 
@@ -87,9 +87,7 @@ class Context:
             for item in self._scan(path):
                 name = prefix + item.name
                 if self._is_visible(name, item.is_dir(follow_symlinks=False)):
-                    entry = self._keep(item.path, name, item.stat(follow_symlinks=False))
-                    if entry is not None:
-                        found.append(entry)
+                    found.append(self._keep(item.path, name, item.stat(follow_symlinks=False)))
             self._children[path] = tuple(found)
         return self._children[path]
 
@@ -104,12 +102,16 @@ class Context:
         culprit = self.ignore.culprit(path)
         return f"{self.ignore.name}:{culprit.line} ({culprit.text})" if culprit else None
 
-    def _keep(self, place: str, path: str, status: os.stat_result) -> Entry | None:
+    def _keep(self, place: str, path: str, status: os.stat_result) -> Entry:
         entry = entry_on_disk(place, path, status)
         if entry is not None and entry.kind is Kind.WHITEOUT:
             entry = Entry(path, Kind.CHARACTER, stat.S_IMODE(status.st_mode), mtime_ns=status.st_mtime_ns)
+        elif entry is None:
+            # A socket comes as an empty file, as in BuildKit.
+            common = (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, 0, status.st_mtime_ns)
+            entry = Entry(path, Kind.FILE, *common, content=BytesContent(b""))
         self._entries[path] = entry
-        if entry is not None and entry.kind is Kind.FILE:
+        if entry.kind is Kind.FILE:
             self._stamps[path] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             if status.st_nlink > 1:
                 self._identities[path] = (status.st_dev, status.st_ino)
@@ -191,7 +193,7 @@ class Context:
         if fingerprint and (known := database.memo("listing", fingerprint)):
             return known.decode()
         found = list(listing(self, choice, self.hidden_by, where=self.called))
-        contents = self._contents([entry for _, entry in found if entry.kind is Kind.FILE], database)
+        contents = self._contents([entry for _, entry in found if isinstance(entry.content, DiskContent)], database)
         mark = hashlib.sha256()
         first: dict[object, str] = {}
         for name, entry in found:

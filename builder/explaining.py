@@ -24,7 +24,7 @@ _OPTIONS = {
     "owner": "--chown", "mode": "--chmod", "network": "--network", "security": "--security", "mounts": "--mount",
     "devices": "--device", "excludes": "--exclude", "parents": "--parents", "link": "--link", "unpack": "--unpack",
     "checksum": "--checksum", "user": "USER", "cwd": "WORKDIR", "path": "path", "sources": "sources",
-    "destination": "destination", "scripts": "here-document", "files": "here-document", "image": "image",
+    "destination": "destination", "hostname": "host name", "scripts": "here-document", "files": "here-document", "image": "image",
 }  # fmt: skip
 # Numbers of steps: the same step may have another number in another build.
 _NUMBERS = ("origin",)

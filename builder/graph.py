@@ -108,7 +108,7 @@ class RunStep:
 
     `env` is all that the command sees, build arguments included; `proxies` reach it too, and count for nothing else.
     `network` is default, host or none, `security` sandbox or insecure; `scripts` are files that the
-    command finds under /dev/pipes, with mode 0755: a here-document that begins with `#!`.
+    command finds under /dev/pipes, with mode 0755: a here-document that begins with `#!`. `hostname` is "" for the usual one.
     """
 
     name: str
@@ -125,6 +125,7 @@ class RunStep:
     security: str = "sandbox"
     scripts: tuple[File, ...] = ()
     devices: tuple[Device, ...] = ()
+    hostname: str = ""
 
     @property
     def origins(self) -> tuple[int | str, ...]:

@@ -100,6 +100,8 @@ def _beside(step: RunStep, keys: list[str], read: Read) -> list[object]:
         found.append(("security", step.security))
     if step.scripts:
         found.append(("scripts", [(script.name, script.content) for script in step.scripts]))
+    if step.hostname:
+        found.append(("hostname", step.hostname))
     if step.devices:
         found.append(("devices", [repr(device) for device in step.devices]))
     for mount in step.mounts:

@@ -61,8 +61,9 @@ class Outline:
         for stage in dockerfile.stages:
             if stage.start.name is not None:
                 self._stages.setdefault(stage.name, []).append(stage.index)
-        self._contexts: dict[str, Folder | str] = {_canonical(name): name for name in options.images}
+        self._contexts: dict[str, Folder | Scratch | str] = {_canonical(name): name for name in options.images}
         self._contexts |= {_canonical(name): Folder(name) for name in options.folders}
+        self._contexts |= {_canonical(name): Scratch() for name in options.empty}
         self.target = target_index(dockerfile, options.target)
         name = dockerfile.stages[self.target].start.name
         shown = options.target or (name.text.lower() if name is not None else "default")
@@ -178,7 +179,7 @@ class Outline:
         self._check_base(index, name, start)
         return Wanted(name, platform)
 
-    def _replacement(self, index: int) -> Wanted | Folder | None:
+    def _replacement(self, index: int) -> Wanted | Folder | Scratch | None:
         """The build context that has the name of a stage, and takes its place."""
         name = self.stage(index).start.name
         if name is None or not self._contexts:
@@ -190,13 +191,13 @@ class Outline:
             platform = self.options.platform
         return self._context(name.text.lower(), platform)
 
-    def _context(self, name: str, platform: Platform) -> Wanted | Folder | None:
+    def _context(self, name: str, platform: Platform) -> Wanted | Folder | Scratch | None:
         if not self._contexts or name in ("", SCRATCH, "context"):
             return None
         for key in (f"{_canonical(name)}::{platform}", _canonical(name)):
             found = self._contexts.get(key)
             if found is not None:
-                return found if isinstance(found, Folder) else Wanted(name, platform, found)
+                return Wanted(name, platform, found) if isinstance(found, str) else found
         return None
 
     def _check_base(self, index: int, name: str, start: From) -> None:

@@ -53,6 +53,7 @@ def plan(dockerfile: Dockerfile, options: Options, bases: Mapping[Wanted, Base])
     planner.stages_to_target()
     epoch = None
     try:
+        arguments.check_hostname(outline.scope)
         epoch = arguments.epoch(outline.scope)
     except PlanError as error:
         problems.add(error)

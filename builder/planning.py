@@ -115,6 +115,7 @@ def make_plan(
 
 def options_of(request: BuildRequest, platform: Platform, folders: tuple[str, ...]) -> Options:
     """What a request says that the planner goes by."""
+    empty = tuple(name for name, place in request.contexts if place == "docker-image://scratch")
     return Options(
         platform,
         build_args=request.build_args,
@@ -122,7 +123,8 @@ def options_of(request: BuildRequest, platform: Platform, folders: tuple[str, ..
         folders=folders,
         labels=request.labels,
         network=request.network,
-        images=tuple(name for name, _ in request.contexts if name not in folders),
+        images=tuple(name for name, _ in request.contexts if name not in folders and name not in empty),
+        empty=empty,
         is_platform_asked=request.platform is not None,
         build_platform=Platform.here(),
     )

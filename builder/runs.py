@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybuild.builder import mounts
-from pybuild.builder.arguments import proxies
+from pybuild.builder.arguments import HOSTNAME, proxies
 from pybuild.builder.graph import File, RunStep
 from pybuild.builder.handlers import commanded, title
 from pybuild.builder.scope import Scope, State
@@ -37,6 +37,7 @@ def run(scope: Scope, state: State, instruction: Run, resolve: mounts.Resolve) -
         security=mounts.mode(scope, state, instruction, "security", mounts.SECURITIES, "sandbox"),
         scripts=scripts,
         devices=mounts.devices(scope, instruction),
+        hostname=scope.build_args.get(HOSTNAME, ""),
     )
 
 

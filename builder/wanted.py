@@ -11,7 +11,8 @@ from pybuild.registry.values import frozen
 class Options:
     """What the user asks for, beside the Dockerfile.
 
-    `folders` and `images` are the names of the build contexts that are folders and images, perhaps with `::PLATFORM` behind them.
+    `folders` and `images` are the names of the build contexts that are folders and images, perhaps with `::PLATFORM` behind them,
+    `empty` of those that are nothing: `docker-image://scratch`.
     `is_platform_asked`: the platform was named, it is not just this machine's; the image is then said to be for it.
     `build_platform` is this machine's, None where it is the same.
     """
@@ -23,6 +24,7 @@ class Options:
     labels: Pairs = ()
     network: str = "default"
     images: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
     is_platform_asked: bool = False
     build_platform: Platform | None = None
 

@@ -1,12 +1,14 @@
 """A context's digest follows contents, modes and names, never times; ignored files do not exist."""
 
 import os
+import socket
 
 import pytest
 
 from pybuild.builder.context import Context
 from pybuild.builder.database import Database
 from pybuild.builder.errors import BuildError, ContextError, CopyError
+from pybuild.builder.layers.entry import BytesContent, Kind
 from pybuild.builder.layers.selection import Choice
 
 OLD = 1_600_000_000
@@ -75,6 +77,16 @@ def test_ignored_files_do_not_exist(folder, database):
     assert [entry.path for entry in context.children("d")] == ["d/e"]
     with pytest.raises(CopyError, match=r"x.log: excluded from the context by .dockerignore:1"):
         context.digest(Choice(("x.log",)), database)
+
+
+def test_a_socket_is_an_empty_file(folder, database, monkeypatch):
+    before = digest(folder, database)
+    monkeypatch.chdir(folder)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("s")
+    assert digest(folder, database) != before
+    entry = Context.open(str(folder)).lookup("s")
+    assert (entry.kind, entry.size, entry.content) == (Kind.FILE, 0, BytesContent(b""))
 
 
 def test_a_missing_source_is_named_with_what_is_close(folder, database):

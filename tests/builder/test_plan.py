@@ -39,6 +39,7 @@ def planned(source: Source):
         target=asked.get("target"),
         folders=tuple(asked.get("folders", ())),
         images=tuple(asked.get("images", ())),
+        empty=tuple(asked.get("empty", ())),
         is_platform_asked="platform" in asked,
         build_platform=here,
     )
