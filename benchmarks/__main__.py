@@ -86,9 +86,11 @@ def _ready() -> Iterator[tuple[Places, str, Sequence[Builder], Sequence[str]]]:
     with places() as found, running_registry(found.root / "registry") as registry:
         base = registry.name("base/busybox:latest")
         context = found.root / "contexts" / "base"
-        context.mkdir()
-        shutil.copy(shutil.which("busybox") or "", context / "busybox")
-        (context / "Dockerfile").write_text('FROM scratch\nCOPY busybox /bin/busybox\nCMD ["/bin/busybox", "sh"]\n')
+        (context / "bin").mkdir(parents=True)
+        shutil.copy(shutil.which("busybox") or "", context / "bin/busybox")
+        for name in ("sh", "echo", "yes", "head"):
+            (context / "bin" / name).symlink_to("busybox")
+        (context / "Dockerfile").write_text('FROM scratch\nCOPY bin /bin\nCMD ["/bin/sh"]\n')
         Pybuild(found, base).make_base(context)
         with available(found, base) as (builders, left_out):
             for builder in builders:

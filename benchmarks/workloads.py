@@ -49,6 +49,17 @@ def _gigabyte(folder: Path, base: str) -> None:
             file.write(_content(chance, _BLOCK))
 
 
+def _runs(folder: Path, base: str) -> None:
+    steps = (f"RUN echo {number} > /file{number}\n" for number in range(20))
+    (folder / "Dockerfile").write_text("".join((f"FROM {base}\n", *steps)))
+
+
+def _written(folder: Path, base: str) -> None:
+    """What a step writes is the file system's to keep, not the builder's: its memory is what this is about."""
+    text = _WORDS[0].decode()
+    (folder / "Dockerfile").write_text(f"FROM {base}\nRUN yes {text} | head -c {1 << 30} > /model.bin\n")
+
+
 def _content(chance: random.Random, size: int) -> bytes:
     """Half random, half text: programs and models compress by about that much."""
     text = b" ".join(chance.choices(_WORDS, k=200))
@@ -62,5 +73,7 @@ WORKLOADS = {
         Workload("httpserver", "httpserver on busybox", _httpserver),
         Workload("files", "20,000 files, 80 MB", _files),
         Workload("gigabyte", "one file of 1 GiB", _gigabyte),
+        Workload("runs", "20 RUN steps over busybox", _runs),
+        Workload("written", "a RUN that writes 1 GiB", _written),
     )
 }

@@ -26,14 +26,23 @@ Row = dict[str, object]
 _TITLES = dict(zip(KINDS, ("Images", "Steps", "Base trees", "Cache mounts", "Leftovers"), strict=True))
 
 
+def _place(root: str | os.PathLike[str] | None) -> Path:
+    return Path(root).absolute() if root is not None else default_root(os.environ)
+
+
 def _open(root: str | os.PathLike[str] | None) -> Workspace:
-    return Workspace.open(Path(root).absolute() if root is not None else default_root(os.environ))
+    return Workspace.open(_place(root))
 
 
 def disk_usage(*, root: str | os.PathLike[str] | None = None) -> Holdings:
     """All that the store holds, with what it takes on disk."""
-    with _open(root) as workspace:
-        return holdings(workspace)
+    from pybuild.builder.sandbox.inside import over_trees
+
+    def look() -> Holdings:
+        with _open(root) as workspace:
+            return holdings(workspace)
+
+    return over_trees(str(_place(root)), look)
 
 
 def prune(
@@ -68,15 +77,19 @@ def verify(
 
     The texts say what was done about each fault, and about images that lost a part by it.
     """
+    from pybuild.builder.sandbox.inside import over_trees
     from pybuild.builder.verification import verify as verify_workspace
 
-    with _open(root) as workspace, workspace.store.lock("build", exclusive=repair):
-        found = verify_workspace(workspace, jobs=jobs)
-        if not repair or not found.faults:
-            return found, ()
-        from pybuild.builder.repair import repair as repair_workspace
+    def look() -> tuple[Verified, tuple[str, ...]]:
+        with _open(root) as workspace, workspace.store.lock("build", exclusive=repair):
+            found = verify_workspace(workspace, jobs=jobs)
+            if not repair or not found.faults:
+                return found, ()
+            from pybuild.builder.repair import repair as repair_workspace
 
-        return found, repair_workspace(workspace, found)
+            return found, repair_workspace(workspace, found)
+
+    return over_trees(str(_place(root)), look)
 
 
 def limit_of(environ: Mapping[str, str], disk_bytes: int) -> int | None:

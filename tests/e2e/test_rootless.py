@@ -94,6 +94,13 @@ def test_no_file_is_left_that_the_user_cannot_remove(build, user, home):
     assert not list((home / "store/trees").glob("*/p"))
 
 
+def test_the_store_is_looked_through_as_who_may_read_it(build, user):
+    build("FROM ubuntu\nRUN mkdir -m 700 /p && echo x > /p/y && chmod 600 /p/y && chown -R 33:33 /p\n")
+    code, said = user("store", "verify")
+    assert code == 0 and "no fault" in said
+    assert user("system", "df")[0] == 0
+
+
 def test_run_passes_on_the_exit_code(build, user):
     build("FROM ubuntu\nRUN echo content > /file\n")
     assert user("run", "own", "sh", "-c", "cat /file; id -u; exit 9") == (9, "content\n0\n")
