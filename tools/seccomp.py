@@ -22,6 +22,7 @@ _OPTIMIZE, _BINARY_TREE = 8, 2
 _OPS = {"<": 2, "==": 4, ">": 6, "&": 7}
 # The first number that is no plain one: ARM has private calls from here on, x32 marks its own with a bit far above.
 _PRIVATE = 0xF0000
+_COMMON = 424
 _LOAD, _EQUAL, _GREATER, _AT_LEAST, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x06
 
 
@@ -66,10 +67,15 @@ def compiled(table: dict, machine: str) -> bytes:  # type: ignore[type-arg]
 def _prologue(newer: list[int]) -> bytes:
     """What comes before libseccomp's part: numbers that it does not know, and ENOSYS for those that nobody knows yet.
 
-    From 424 on a number means the same on all architectures.
+    From 424 on a number means the same on all architectures; one below is the machine's own, and harmless on its others.
     """
-    body = [(_EQUAL, number, "allow", None) for number in newer]
-    steps = [(_LOAD, 0, None, None), (_AT_LEAST, _PRIVATE, "end", None), *body, (_GREATER, newer[-1], "enosys", "end")]
+    common = [number for number in newer if number >= _COMMON]
+    steps: list[tuple[int, int, str | None, str | None]] = [(_LOAD, 0, None, None)]
+    steps += [(_EQUAL, number, "allow", None) for number in newer if number < _COMMON]
+    # Nearly all calls leave here.
+    steps += [(_AT_LEAST, common[0], None, "end"), (_AT_LEAST, _PRIVATE, "end", None)]
+    steps += [(_EQUAL, number, "allow", None) for number in common]
+    steps.append((_GREATER, common[-1], "enosys", "end"))
     places = {"allow": len(steps), "enosys": len(steps) + 1, "end": len(steps) + 2}
     lines = []
     for place, (code, value, yes, no) in enumerate(steps):
