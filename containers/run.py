@@ -103,7 +103,7 @@ def _run_on(ground: Ground, container: Container, workspace: Workspace, server: 
     with workspace.scratch() as scratch:
         lookup = snapshots.readable(0).lookup
         root = make_root(ground, trees, scratch)
-        furniture = furnish(scratch, root.rootfs, lookup, hostname=hostname, network=container.network)
+        furniture = furnish(scratch, root.rootfs, lookup, hostname=hostname, network=container.network, are_files_writable=True)
         command = Command(
             argv=argv,
             env=tuple(environment.items()),

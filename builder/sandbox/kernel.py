@@ -82,11 +82,14 @@ def mount(source: str | None, target: str, kind: str | None, flags: int = 0, dat
 
 
 def make_read_only(target: str) -> None:
-    """Make a mount and all below it read-only (Linux >= 5.12)."""
+    """Make a mount and all below it read-only; on Linux before 5.12 that mount alone."""
     attributes = struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
     result = _libc.syscall(
         ctypes.c_long(_SYS_MOUNT_SETATTR), _AT_FDCWD, _text(target), _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))
     )
+    if result < 0 and ctypes.get_errno() == errno.ENOSYS:
+        mount(None, target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
+        return
     _check(result, f"mount_setattr {target}")
 
 

@@ -39,11 +39,17 @@ def furnish(command: Command) -> None:
     for mount in command.mounts:
         target = f"{root}/{mount.target}"
         if mount.kind == "bind":
-            kernel.mount(mount.source, target, None, mount.flags)
+            kernel.mount(mount.source, target, None, mount.flags & ~kernel.MS_RDONLY)
+            if mount.flags & kernel.MS_RDONLY:
+                kernel.make_read_only(target)
         else:
             _mount_new(mount, target)
         if mount.target == "dev":
             _fill_dev(target)
+        if mount.target == "sys" and os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+            # What is allowed here can be read, as runtimes of languages do. Not everybody may mount it.
+            with contextlib.suppress(OSError):
+                kernel.mount("cgroup", f"{target}/fs/cgroup", "cgroup2", NO | kernel.MS_RDONLY)
     if command.security != "insecure":
         _protect(root)
 
@@ -125,6 +131,8 @@ def _fill_dev(dev: str) -> None:
             os.close(os.open(f"{dev}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
             kernel.mount(f"/dev/{name}", f"{dev}/{name}", None, kernel.MS_BIND)
     for name, target in LINKS.items():
+        if name == "core" and not os.path.exists(target):
+            continue
         os.symlink(target, f"{dev}/{name}")
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(f"{dev}/{name}", 0o755)

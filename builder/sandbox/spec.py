@@ -193,7 +193,7 @@ def sandbox_mounts(lookup: Lookup, files: str) -> tuple[tuple[Mount, ...], tuple
         place = settle(path, False)
         entry = lookup(place)
         if entry is None or entry.kind is Kind.FILE:
-            mounts.append(Mount("bind", f"{files}/{path.rpartition('/')[2]}", place, kernel.MS_BIND))
+            mounts.append(Mount("bind", f"{files}/{path.rpartition('/')[2]}", place, kernel.MS_BIND | kernel.MS_RDONLY))
     return tuple(mounts), tuple(missing.items())
 
 
