@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from pybuild.builder.errors import NetworkRefused
 from pybuild.builder.sandbox.network import Stack, find_stack
 
 _TRIES = 2
+_TUN = "/dev/net/tun"
 _ADVICE = "RUN has the network of this machine"
 _MISSING = f"{_ADVICE}: install pasta (the package passt) or slirp4netns for one of its own"
 
@@ -43,5 +45,6 @@ class Networking:
             except NetworkRefused as error:
                 if attempt + 1 == _TRIES and self._stack is not None:
                     self._stack = None
-                    self._notify(f"{_ADVICE}: {error.message} ({stack.argv[0]})")
+                    reason = error.message if os.access(_TUN, os.R_OK | os.W_OK) else f"{_TUN} cannot be opened"
+                    self._notify(f"{_ADVICE}: {reason} ({stack.argv[0]})")
         work("host", None)

@@ -156,3 +156,48 @@ def test_an_archive_and_a_repository_are_contexts_of_an_ordinary_user_too(user, 
     for arguments in ((f"{site.url}/x.tar",), ("--build-context", f"g={site.url}/git/r.git", home / "context")):
         code, said = user("build", "-q", *arguments)
         assert code == 0, said
+
+
+MOUNTS = """FROM ubuntu AS other
+RUN mkdir /d && echo of the stage > /d/f && chown -R 33:33 /d
+FROM ubuntu
+RUN --mount=from=other,source=/d,target=/m cat /m/f && stat -c %u:%g /m/f && ! touch /m/x
+RUN --mount=from=other,source=/d,target=/m,rw echo more >> /m/f && cat /m/f
+RUN --mount=target=/m ls /m && stat -c %u:%g /m/Dockerfile
+RUN --mount=type=cache,target=/c,uid=33,gid=34 echo run >> /c/log && cat /c/log && stat -c %u:%g /c
+RUN --mount=type=tmpfs,target=/t,size=1m df -k /t
+RUN --mount=type=secret,id=s,uid=33,mode=0440 stat -c %u:%g:%a /run/secrets/s && wc -c < /run/secrets/s && ! echo x > /run/secrets/s
+RUN echo $(cat /proc/net/route | wc -l) routes; ls -l /dev/null; cat /etc/resolv.conf
+RUN --network=none cat /proc/net/route | wc -l
+RUN cat /proc/self/status
+"""
+
+
+# Everybody's, as distributions have it; where this machine is stricter there is a node of our own.
+TUN = "mkdir -p /dev/net; mknod $t/tun c 10 200 && chmod 666 $t/tun && mount --bind $t/tun /dev/net/tun"
+
+
+def test_mounts_secrets_caches_and_a_network_of_its_own(build, home):
+    (home / "secret").write_text("hunter2")
+    os.chmod(home / "secret", 0o644)
+    for count in (1, 2):
+        said = build(MOUNTS, "--no-cache", "--secret", f"id=s,src={home}/secret", extra=TUN)
+        assert said.count("#7 run\n") == count
+    for text in ("of the stage\n", "33:33\n", "more\n", "0:0\n", "33:34\n", " 1024 ", "33:0:440\n", "7\n", "Seccomp:\t2"):
+        assert text in said, text
+    assert "3 routes" in said or "2 routes" in said
+    assert "nameserver 169.254.1.1" in said or "nameserver 10.0.2.3" in said
+    found = subprocess.run(["grep", "-rl", "hunter2", home / "store"], capture_output=True, check=False)
+    assert found.stdout == b""
+
+
+def test_without_a_tun_device_the_network_is_the_machine_s(build):
+    strict = TUN.replace("666", "600")
+    said = build("FROM ubuntu\nRUN readlink /proc/self/ns/net\nRUN true\n", extra=strict)
+    assert os.readlink("/proc/self/ns/net") in said
+    assert said.count("/dev/net/tun") == 1
+
+
+def test_a_shell_in_what_has_failed(build):
+    said = build("FROM ubuntu\nRUN echo left > /x; exit 7\n", "--debug-on-error", code=7, typed="cat /x; id -u\n")
+    assert "left\n0\n" in said

@@ -55,12 +55,10 @@ def as_user(
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *map(str, command)]
 
 
-def run_as_user(folder: Path, *command: object, **values: object) -> subprocess.CompletedProcess[str]:
-    """Run it; standard output and standard error together."""
+def run_as_user(folder: Path, *command: object, typed: str = "", **values: object) -> subprocess.CompletedProcess[str]:
+    """Run it, with `typed` on standard input; standard output and standard error together."""
     done = as_user(folder, *command, **values)
-    return subprocess.run(
-        done, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+    return subprocess.run(done, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, input=typed)
 
 
 def _closed() -> list[str]:
