@@ -53,7 +53,7 @@ def copied(request: CopyRequest, origins: Sequence[Origin], image: Tree) -> Draf
         copier = _Copier(request, origin, draft)
         if copier.unpack(item):
             continue
-        if len(found) > 1 and not into:
+        if len(found) > 1 and not into and item.entry.kind is not Kind.DIRECTORY:
             raise CopyError(
                 f"{len(found)} sources, and the destination {request.destination} is a single name",
                 hint=f"write {request.destination}/ to copy into a directory",

@@ -241,6 +241,14 @@ def test_archives_go_into_a_directory_without_its_slash():
         copy("a", "d/one", to="/x", unpack=unpack)
 
 
+def test_directories_go_into_one_without_its_slash_and_a_file_beside_them_does_not():
+    assert sorted(copy("d/sub", "empty", to="/x")) == ["x", "x/two"]
+    assert sorted(copy("d/su*", "d", to="/x", excludes=("one",))) == ["x", "x/link", "x/sub", "x/sub/two", "x/two"]
+    assert sorted(copy("d/one", "d/sub", to="/x", parents=True)) == ["x", "x/d", "x/d/one", "x/d/sub", "x/d/sub/two"]
+    with pytest.raises(CopyError, match="2 sources"):
+        copy("d", "a", to="/x")
+
+
 def test_hard_links_within_one_copy_are_kept():
     source = (directory("d"), file("d/a", "A"), Entry("d/b", Kind.HARDLINK, link="d/a"), file("d/c", "A"))
 
