@@ -18,6 +18,7 @@ from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.ownership import make_whiteout
 from pybuild.builder.sandbox import cgroups, kernel, mapping, privileges, tries
 from pybuild.builder.sandbox.inside import inside
+from pybuild.builder.sandbox.network import find_stack
 from pybuild.registry.errors import RegistryError
 
 WORKS, LESS, FAILS = "works", "less", "fails"
@@ -55,6 +56,7 @@ class _Tried:
     namespaces: str | None
     overlay: str | None
     seccomp: str | None
+    isolated: str | None
     network: str | None
     chroot: str | None
 
@@ -101,6 +103,7 @@ def _examine_run(folder: str) -> tuple[list[Check], dict[str, bool]]:
         _tried("overlay", best.overlay, "the kernel's", mend="put the store on a volume: --root DIR, or PYBUILD_ROOT", lost=LESS),
         _tried("chroot", None if levels["chroot"] else own.chroot, "taken where namespaces are refused", lost=LESS),
         _tried("seccomp", best.seccomp, "docker's filter of system calls loads", lost=LESS),
+        _tried("network", best.isolated, "RUN has one of its own", mend=_mend_network(), lost=LESS),
         _tried("network none", best.network, "RUN --network=none has a loopback alone", lost=LESS),
         _groups(folder),
     ]
@@ -114,6 +117,7 @@ def _try_all(folder: str) -> _Tried:
             namespaces=spaces,
             overlay=tries.overlay(folder) if spaces is None else f"there are no mounts: {spaces}",
             seccomp=tries.attempt(lambda: kernel.load_filter(privileges.seccomp_filter())),
+            isolated=tries.network() if spaces is None else f"there are no mounts: {spaces}",
             network=tries.attempt(lambda: kernel.unshare(kernel.CLONE_NEWNET)),
             chroot=tries.chroot(scratch),
         )
@@ -143,6 +147,16 @@ def _mend_namespaces() -> str | None:
     if any(line.split() == ["Seccomp:", "2"] for line in _value("/proc/self/status").splitlines()):
         return "start the container around us with --privileged, or with --security-opt seccomp=unconfined,apparmor=unconfined"
     return None
+
+
+def _mend_network() -> str:
+    if find_stack() is None:
+        return "as root: apt-get install passt"
+    if not os.path.exists("/dev/net/tun"):
+        return "as root: modprobe tun"
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return "as root: chmod 0666 /dev/net/tun"
+    return "--network host, or none"
 
 
 def _ids(one_id: list[str], user: _Tried | None, *, is_needed: bool) -> Check:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from pybuild.builder.layers.index import TreeView
 from pybuild.builder.sandbox import kernel
+from pybuild.builder.sandbox.network import end, find_stack, start, wait
 from pybuild.builder.sandbox.overlays import mount_overlay
 from pybuild.builder.sandbox.spec import Overlay
 from pybuild.builder.workspace import remove
@@ -81,6 +82,25 @@ def _try_overlay(scratch: str) -> None:
     os.mkdir(f"{scratch}/root/d")
     if os.listdir(f"{scratch}/root/d") or not TreeView(f"{scratch}/upper").is_opaque("d"):
         raise OSError(0, "a directory made anew is not marked as opaque")
+
+
+def network() -> str | None:
+    """Whether a sandbox can have a network of its own."""
+    stack = find_stack()
+    if stack is None:
+        return "neither pasta nor slirp4netns is here"
+
+    def act() -> None:
+        # What it says is for who starts it.
+        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+        network = start(stack.argv)
+        try:
+            kernel.enter_namespace(network.namespace, kernel.CLONE_NEWNET)
+            wait(network)
+        finally:
+            end(network)
+
+    return attempt(act)
 
 
 def chroot(folder: str) -> str | None:
