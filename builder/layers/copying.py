@@ -162,7 +162,8 @@ def archived(draft: Draft, entries: Iterable[Entry], target: str, *, owner: tupl
             shared, identity = files[entry.link]
             entry = shared._replace(path=entry.path)
         elif entry.kind is Kind.FILE:
-            identity = entry.content
+            # Not its content: of an empty file that is where the next one begins.
+            identity = object()
         files[entry.path] = (entry, identity)
         if owner:
             entry = entry._replace(uid=owner[0], gid=owner[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -101,3 +102,18 @@ def test_a_layer_that_is_there_twice_is_mounted_once(build, pybuild):
     build(*steps)
     build(*steps, "RUN stat -c %Y /f > /seen")
     assert pybuild("run", "--rm", "layers", "cat", "/seen").out == "1000\n"
+
+
+def test_empty_files_of_an_archive_are_files_of_their_own(pybuild, ubuntu, context, tmp_path):
+    folder = context("FROM ubuntu\nADD files.tar /d/\nRUN stat -c '%n %h %s' /d/* > /seen\n")
+    with tarfile.open(folder / "files.tar", "w") as archive:
+        for name, content in (("a", b""), ("b", b""), ("c", b"content"), ("d", b""), ("e", b"more")):
+            item = tarfile.TarInfo(name)
+            item.size = len(content)
+            archive.addfile(item, io.BytesIO(content))
+        link = tarfile.TarInfo("f")
+        link.type, link.linkname = tarfile.LNKTYPE, "d"
+        archive.addfile(link)
+    pybuild("build", "-t", "layers", "--build-context", f"ubuntu=oci-layout://{ubuntu}", folder)
+    seen = pybuild("run", "--rm", "layers", "cat", "/seen").out
+    assert seen.splitlines() == ["/d/a 1 0", "/d/b 1 0", "/d/c 1 7", "/d/d 2 0", "/d/e 1 4", "/d/f 2 0"]
