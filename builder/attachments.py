@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pybuild.builder.agents import agent
 from pybuild.builder.caches import Cache, taken
 from pybuild.builder.context import Context
-from pybuild.builder.errors import BuildError
+from pybuild.builder.errors import BuildError, ContextError
 from pybuild.builder.graph import Mount, RunStep
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.extraction import materialise
@@ -78,12 +78,10 @@ class Attachments:
         place = f"{folder}/root"
         match mount.type:
             case "bind":
-                made.add(mount.target, self._bound(mount, folder, made), mount.source)
+                made.add(mount.target, *self._bound(mount, folder, made))
             case "cache":
                 os.mkdir(place)
-                path = self._cache(mount, made)
-                # What the source names was the beginning of a cache that started from something.
-                source = mount.source if mount.origin is None else ""
+                path, source = self._cache(mount, made)
                 made.add(mount.target, Folder(path, place, is_read_only=mount.is_read_only), source)
             case "tmpfs":
                 made.add(mount.target, Memory(mount.size, is_read_only=mount.is_read_only))
@@ -94,19 +92,21 @@ class Attachments:
 
     # Trees
 
-    def _bound(self, mount: Mount, folder: str, made: _Made) -> Overlay:
+    def _bound(self, mount: Mount, folder: str, made: _Made) -> tuple[Overlay, str]:
+        """A file system, and where in it the source is, links followed."""
         trees, lookup = self._trees(mount, made)
-        if lookup(follow(lookup, mount.source)) is None:
+        place = follow(lookup, mount.source)
+        if lookup(place) is None:
             raise BuildError(
                 f"--mount of {mount.target}: there is no {mount.source} in {_spoken(mount.origin)}",
                 hint="source= is a path inside of it; .dockerignore may hide it" if isinstance(mount.origin, str) else None,
             )
         if not mount.is_read_only:
             # What is written goes with the folder.
-            return make_overlay(folder, trees)
+            return make_overlay(folder, trees), place
         for name in ("root", "empty", "empty2"):
             os.mkdir(f"{folder}/{name}")
-        return Overlay((*trees, f"{folder}/empty", f"{folder}/empty2"), "", "", f"{folder}/root")
+        return Overlay((*trees, f"{folder}/empty", f"{folder}/empty2"), "", "", f"{folder}/root"), place
 
     def _trees(self, mount: Mount, made: _Made) -> tuple[tuple[str, ...], Lookup]:
         if isinstance(mount.origin, int):
@@ -123,13 +123,24 @@ class Attachments:
                 entries = [entry._replace(uid=0, gid=0) for entry in _part(self._contexts[name], place)]
                 with fetched(entries, (), self._workspace) as readable:
                     materialise(readable, folder)
+                if self._contexts[name].has_changed(entries):
+                    raise ContextError(f"files of {_spoken(name)} changed while a RUN was given them", hint="build again")
                 self._laid_out[name, place] = folder
             return self._laid_out[name, place]
 
     # Caches
 
-    def _cache(self, mount: Mount, made: _Made) -> str:
+    def _cache(self, mount: Mount, made: _Made) -> tuple[str, str]:
+        """A folder, and what of it is meant: of one that started from something, what the source named is the beginning."""
         seed = None
+        source = mount.source
+        if mount.origin is not None:
+            tree = self._tree(mount.origin, made)
+            place = follow(tree.lookup, mount.source)
+            top = tree.lookup(place)
+            if top is None or top.kind not in (Kind.DIRECTORY, Kind.FILE):
+                raise BuildError(f"--mount of {mount.target}: there is no {mount.source} in {_spoken(mount.origin)}")
+            source = "" if top.kind is Kind.DIRECTORY else top.name
         if isinstance(mount.origin, int):
             seed = self._keys[mount.origin] + mount.source
         elif mount.origin is not None:
@@ -140,23 +151,26 @@ class Attachments:
             fill = None if seed is None else lambda path: self._fill(mount, path, made)
             context = taken(cache, mount.sharing or "shared", self._workspace, fill=fill, check=made.check)
             made.caches[cache] = made.stack.enter_context(context)
-        return made.caches[cache]
+        return made.caches[cache], source
+
+    def _tree(self, origin: int | str, made: _Made) -> Tree:
+        return made.snapshots.view(origin) if isinstance(origin, int) else self._contexts[origin]
 
     def _fill(self, mount: Mount, path: str, made: _Made) -> None:
-        """The beginning of a cache: the directory that `from` and `source` name."""
-        if isinstance(mount.origin, int):
-            tree: Tree = made.snapshots.view(mount.origin)
-            blobs = made.snapshots.blobs(mount.origin)
-        else:
-            tree, blobs = self._contexts[mount.origin or ""], ()
+        """The beginning of a cache: the directory that `from` and `source` name, or a directory with the file."""
+        assert mount.origin is not None
+        tree = self._tree(mount.origin, made)
         place = follow(tree.lookup, mount.source)
         top = tree.lookup(place)
-        if top is None or top.kind is not Kind.DIRECTORY:
-            raise BuildError(f"--mount of {mount.target}: there is no directory {mount.source} in {_spoken(mount.origin)}")
-        cut = len(place) + 1 if place else 0
-        found = [top, *walk(tree, place)]
+        assert top is not None
+        if top.kind is Kind.DIRECTORY:
+            found, cut = [top, *walk(tree, place)], len(place) + 1 if place else 0
+        else:
+            found, cut = [top], len(place) - len(top.name)
+            os.mkdir(path)
         if isinstance(mount.origin, str):
             found = [entry._replace(uid=0, gid=0) for entry in found]
+        blobs = made.snapshots.blobs(mount.origin) if isinstance(mount.origin, int) else ()
         with fetched(found, blobs, self._workspace) as readable:
             materialise((entry._replace(path=entry.path[cut:]) for entry in readable), path)
 
@@ -167,6 +181,9 @@ class Attachments:
         if source is None:
             if mount.is_required:
                 raise BuildError(f"the secret {mount.id!r} is required", hint=f"build with --secret id={mount.id},src=FILE")
+            # The variable is there all the same, for scripts that mind; BuildKit has it so too.
+            if mount.env is not None:
+                made.variables[mount.env] = ""
             return
         content = read_secret(source)
         if mount.env is not None:
@@ -177,6 +194,10 @@ class Attachments:
             made.add(mount.target, Secret(content, place, mode, mount.uid or 0, mount.gid or 0))
 
     def _agent(self, mount: Mount, folder: str, made: _Made) -> None:
+        target = mount.target or f"/run/buildkit/ssh_agent.{made.agents}"
+        made.agents += 1
+        if "SSH_AUTH_SOCK" not in dict(made.step.env):
+            made.variables.setdefault("SSH_AUTH_SOCK", target)
         sources = dict(self._options.agents).get(mount.id or "default")
         if sources is None:
             if mount.is_required:
@@ -186,10 +207,6 @@ class Attachments:
         os.mkdir(f"{folder}/agent")
         owner = (mount.uid or 0, mount.gid or 0)
         made.stack.enter_context(agent(sources, f"{folder}/agent", mode=0o600 if mount.mode is None else mount.mode, owner=owner))
-        target = mount.target or f"/run/buildkit/ssh_agent.{made.agents}"
-        made.agents += 1
-        if "SSH_AUTH_SOCK" not in dict(made.step.env):
-            made.variables.setdefault("SSH_AUTH_SOCK", target)
         made.add(target, Folder(f"{folder}/agent", f"{folder}/root"), "socket")
 
 

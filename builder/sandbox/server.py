@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from pybuild.builder import privilege
 from pybuild.builder.errors import NetworkRefused, SandboxError, SandboxRefused
-from pybuild.builder.sandbox import mapping
+from pybuild.builder.sandbox import kernel, mapping
 from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spawning import LARGEST_MESSAGE, serve
 from pybuild.builder.sandbox.spec import Command
@@ -53,7 +53,13 @@ class SpawnServer:
 
     @classmethod
     def start(cls) -> SpawnServer:
-        """Fork the server; call it while the process has one thread. Making sandboxes takes CAP_SYS_ADMIN."""
+        """Fork the server; call it while the process has one thread. Making sandboxes takes CAP_SYS_ADMIN.
+
+        Raises SandboxError on a machine that there is no filter of system calls for.
+        """
+        if os.uname().machine not in kernel.MACHINES:
+            known = " and ".join(kernel.MACHINES)
+            raise SandboxError(f"RUN works on {known}, and this is {os.uname().machine}", hint="a build without RUN works here")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST_MESSAGE)

@@ -10,11 +10,12 @@ import contextlib
 import errno
 import os
 import stat
+from dataclasses import replace
 
 from pybuild.builder.sandbox import cgroups, kernel
 from pybuild.builder.sandbox.network import raise_loopback
 from pybuild.builder.sandbox.overlays import mount_root
-from pybuild.builder.sandbox.spec import DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Mount
+from pybuild.builder.sandbox.spec import DEVICES, INSECURE_DEVICES, LINKS, MASKED, NO, READ_ONLY, Command, Mount
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 
@@ -43,9 +44,12 @@ def furnish(command: Command) -> None:
             if mount.flags & kernel.MS_RDONLY:
                 kernel.make_read_only(target)
         else:
-            _mount_new(mount, target)
+            is_open = mount.target == "sys" and command.security == "insecure"
+            _mount_new(replace(mount, flags=mount.flags & ~kernel.MS_RDONLY) if is_open else mount, target)
         if mount.target == "dev":
             _fill_dev(target)
+            if command.security == "insecure":
+                _lend_devices(target)
         if mount.target == "sys" and os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
             # What is allowed here can be read, as runtimes of languages do. Not everybody may mount it.
             with contextlib.suppress(OSError):
@@ -136,6 +140,15 @@ def _fill_dev(dev: str) -> None:
         os.symlink(target, f"{dev}/{name}")
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(f"{dev}/{name}", 0o755)
+
+
+def _lend_devices(dev: str) -> None:
+    """Those of the machine that a command with all privileges may want; it could make them itself. Source: BuildKit, security."""
+    for name in INSECURE_DEVICES:
+        with contextlib.suppress(OSError):
+            status = os.stat(f"/dev/{name}")
+            os.makedirs(os.path.dirname(f"{dev}/{name}"), exist_ok=True)
+            os.mknod(f"{dev}/{name}", status.st_mode, status.st_rdev)
 
 
 def _protect(root: str) -> None:
