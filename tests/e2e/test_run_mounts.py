@@ -340,6 +340,13 @@ def test_what_a_run_is_given(build):
         assert text in done.err
 
 
+def test_the_host_name_is_an_argument_of_the_build(build):
+    name = ("--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=box-1.example")
+    done = build('RUN echo "$(hostname) $HOSTNAME $(cat /etc/hostname)"; grep 127.0.1.1 /etc/hosts', options=name)
+    assert "#2 box-1.example box-1.example box-1.example\n" in done.err
+    assert "127.0.1.1\tbox-1.example\n" in done.err
+
+
 def test_what_makes_no_sense_is_told(build):
     for options in (("--secret", "x"), ("--ssh", "="), ("--add-host", "x"), ("--shm-size", "much"), ("--ulimit", "x=1")):
         err = build("RUN true", options=options, code=2).err
