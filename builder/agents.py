@@ -133,8 +133,15 @@ def _holding(keys: list[str], folder: str) -> Iterator[str]:
         if shutil.which(program) is None:
             raise BuildError(f"--ssh with a key needs {program}", hint="install openssh-client, or name an agent's socket")
     os.mkdir(folder, 0o700)
-    silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "cwd": folder}
-    running = subprocess.Popen(["ssh-agent", "-D", "-a", "own"], stderr=subprocess.DEVNULL, **silent)  # type: ignore[call-overload]
+    # It ends with the command that it starts, and that with our end of a pipe, however we end.
+    running = subprocess.Popen(
+        ["ssh-agent", "-a", "own", "sh", "-c", 'cat; kill "$SSH_AGENT_PID"'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+    )
+    assert running.stdin is not None
     try:
         end = time.monotonic() + _START_SECONDS
         while not os.path.exists(f"{folder}/own"):
@@ -144,15 +151,17 @@ def _holding(keys: list[str], folder: str) -> Iterator[str]:
         environment = {**os.environ, "SSH_AUTH_SOCK": "own", "SSH_ASKPASS_REQUIRE": "never"}
         done = subprocess.run(
             ["ssh-add", "-q", "--", *keys],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=environment,
+            cwd=folder,
             check=False,
-            **silent,  # type: ignore[call-overload]
         )
         if done.returncode:
             reason = done.stderr.decode(errors="replace").strip().split("\n")[0]
             raise BuildError(f"--ssh: cannot use the key: {reason}", hint="a key with a passphrase has to be in an agent")
         yield f"{folder}/own"
     finally:
-        running.kill()
+        running.stdin.close()
         running.wait()

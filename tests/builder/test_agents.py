@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
 import struct
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +111,37 @@ def test_a_long_path_is_no_trouble(running, tmp_path):
         descriptor = os.open(folder, os.O_PATH)
         assert ask(f"/proc/self/fd/{descriptor}/socket", 11) == 12
         os.close(descriptor)
+
+
+def test_an_agent_of_our_own_ends_with_us_also_by_kill_9(key, short):
+    root = Path(__file__).resolve().parents[2]
+    os.mkdir(f"{short}/own")
+    program = f"""
+import sys; sys.path.insert(0, {str(root)!r}); import pybuild; pybuild.__path__.append({str(root)!r})
+from pybuild.builder.agents import agent
+with agent(({str(key)!r},), {short + "/own"!r}, mode=0o600, owner={OURS}):
+    print("held", flush=True); sys.stdin.read()
+"""
+    for is_killed in (False, True):
+        process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"held\n"
+        assert holders(short)
+        if is_killed:
+            process.kill()
+        process.communicate()
+        end = time.monotonic() + 10
+        while holders(short):
+            assert time.monotonic() < end
+        for name in ("own/socket", "own-keys/own"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{short}/{name}")
+        os.rmdir(f"{short}/own-keys")
+
+
+def holders(folder):
+    """The processes that are at work in a folder."""
+    found = []
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            found += [name] if name.isdigit() and os.readlink(f"/proc/{name}/cwd").startswith(folder) else []
+    return found

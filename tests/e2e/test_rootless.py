@@ -201,3 +201,11 @@ def test_without_a_tun_device_the_network_is_the_machine_s(build):
 def test_a_shell_in_what_has_failed(build):
     said = build("FROM ubuntu\nRUN echo left > /x; exit 7\n", "--debug-on-error", code=7, typed="cat /x; id -u\n")
     assert "left\n0\n" in said
+
+
+def test_caches_with_files_of_others_are_pruned(build, user, home):
+    build("FROM ubuntu\nRUN --mount=type=cache,target=/c mkdir -m 700 /c/d && touch /c/d/f && chown -R 33:33 /c/d\n")
+    assert len(os.listdir(home / "store/caches")) == 1
+    assert "c-" in user("system", "df", "-v")[1]
+    assert user("prune", "--all")[0] == 0
+    assert os.listdir(home / "store/caches") == []
