@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pybuild.api import build, history, images, inspect, load, remove, run, save, tag
     from pybuild.builder.errors import BuildError
-    from pybuild.builder.request import BuildResult, Output
+    from pybuild.builder.request import BuildResult, Limit, Output, SecretSource
     from pybuild.grammar.errors import DockerfileError
     from pybuild.linting import lint
     from pybuild.plans import plan
@@ -43,8 +43,10 @@ __all__ = [
     "BuildError",
     "BuildResult",
     "DockerfileError",
+    "Limit",
     "Output",
     "RegistryError",
+    "SecretSource",
     "annotate_list",
     "build",
     "copy",
@@ -78,6 +80,8 @@ __all__ = [
 _PLACES = {
     "BuildError": "pybuild.builder.errors",
     "BuildResult": "pybuild.builder.request",
+    "Limit": "pybuild.builder.request",
+    "SecretSource": "pybuild.builder.request",
     "DockerfileError": "pybuild.grammar.errors",
     "Output": "pybuild.builder.request",
     "RegistryError": "pybuild.registry.errors",

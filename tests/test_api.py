@@ -80,3 +80,17 @@ def test_lint_gives_findings_with_places_and_edits(context):
     assert pybuild.lint(context / "Dockerfile", check="skip=all") == ()
     with pytest.raises(ValueError, match="is no option of check"):
         pybuild.lint(context, check="never")
+
+
+@pytest.mark.root
+@pytest.mark.peers("umoci")
+def test_a_run_is_given_secrets(foreign_layout, tmp_path):
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM ubuntu\nRUN --mount=type=secret,id=s,required [ $(cat /run/secrets/s) = hunter2 ]\n")
+    (tmp_path / "secret").write_text("hunter2")
+    contexts = {"ubuntu": f"oci-layout://{foreign_layout}"}
+    secret = pybuild.SecretSource("s", str(tmp_path / "secret"))
+    assert pybuild.build(folder, secrets=[secret], build_contexts=contexts)
+    with pytest.raises(pybuild.BuildError, match="'s' is required"):
+        pybuild.build(folder, build_contexts=contexts, no_cache=True)
