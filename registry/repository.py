@@ -106,12 +106,15 @@ class Repository:
                     headers={"Content-Type": manifest.media_type},
                     body=manifest.raw,
                 )
+                self.check_answered(answer, manifest.descriptor, where)
+                return answer
             except UnexpectedAnswer as error:
                 if error.code not in _PASSING or attempt >= _LOOKS_AT_A_MANIFEST:
                     raise
-            else:
-                self.check_answered(answer, manifest.descriptor, where)
-                return answer
+            except DigestMismatch:
+                # It was damaged on the way, and the tag names what came: that must not stay so.
+                if attempt >= _LOOKS_AT_A_MANIFEST:
+                    raise
             self.client.patience.wait(attempt)
 
     def about(self, blob: Descriptor) -> str:

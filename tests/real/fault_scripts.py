@@ -119,9 +119,13 @@ class Trial:
     def _directly(self, path, folder):
         """The manifest that the tag names, with all that it leads to fetched and checked; None when there is no such tag."""
         store = Store.open(folder)
-        with contextlib.suppress(NotInRegistry):
+        try:
             return pull(store, Reference.parse(f"{self.host}/{path}:v1"), patience=PATIENCE).manifest.raw
-        return None
+        except NotInRegistry:
+            return None
+        except RegistryError as error:
+            # A manifest that was spoiled on the way, each time that it was put.
+            return f"damaged: {error}".encode()
 
 
 def _image(store, chance, sizes):

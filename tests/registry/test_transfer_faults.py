@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -201,7 +202,11 @@ def test_a_manifest_is_put_again_when_the_registry_was_busy_with_its_layers(faul
 
 def test_a_registry_that_stores_another_digest(faulty, fault, store, make_image, pauses):
     image = make_image(store, {"a": b"1"})
-    faulty.faults = [fault("PUT .*manifests", headers={"Docker-Content-Digest": "sha256:" + "1" * 64})]
+    wrong = fault("PUT .*manifests", headers={"Docker-Content-Digest": "sha256:" + "1" * 64})
+    faulty.faults = [wrong]
+    push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
+    assert faulty.count("PUT .*manifests") == 2, "what was damaged on the way is put again"
+    faulty.faults = [dataclasses.replace(wrong, times=9)]
     with pytest.raises(DigestMismatch, match="in the registry"):
         push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
 
