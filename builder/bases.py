@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from pybuild.builder.cached import file_steps
 from pybuild.builder.errors import ContextError
-from pybuild.builder.graph import Pairs
+from pybuild.builder.graph import BuildGraph, CopyStep, Pairs, RunStep, SourceStep
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.wanted import Wanted
-from pybuild.registry import Digest, Image, ImageConfig, Platform, Reference, Store
+from pybuild.registry import Digest, Image, ImageConfig, Platform, Reference, Store, lazy
 from pybuild.registry.errors import PlatformNotFound
 from pybuild.registry.progress import Transferred
 from pybuild.registry.reference import same_image
@@ -43,7 +44,7 @@ def wanted(name: str, request: BuildRequest, platform: Platform) -> Wanted:
 def resolve(
     images: tuple[Wanted, ...], request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]
 ) -> dict[Wanted, Image]:
-    """These images, all their content in the store. Raises RegistryError and ContextError."""
+    """These images; layers may be in their registry still (see `complete`). Raises RegistryError and ContextError."""
     return {image: _resolve(image, request, store, listener) for image in images}
 
 
@@ -82,13 +83,46 @@ def _resolve(wanted: Wanted, request: BuildRequest, store: Store, listener: Call
         if found is not None:
             image = store.image(found, platform)
             suits = image.config.platform.suits(platform)
-            if suits and all(store.has(layer) for layer in image.manifest.blobs):
+            if suits and lazy.is_at_hand(store, image):
                 return image
             if not suits and reference.digest:
                 raise PlatformNotFound(f"{place} is for {image.config.platform}, not for {platform}")
     from pybuild.registry.transfer import pull
 
-    return pull(store, reference, platform=platform, insecure=request.insecure, listener=listener)
+    # What a step reads is fetched when it is known which steps are to be made.
+    return pull(store, reference, platform=platform, insecure=request.insecure, listener=listener, leave_layers=True)
+
+
+def complete(images: Iterable[Image], request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]) -> None:
+    """Fetch the layers of these images that are not here. Raises RegistryError."""
+    for image in images:
+        lazy.complete(store, image, insecure=request.insecure, listener=listener)
+
+
+def read_images(graph: BuildGraph, steps: Iterable[int], images: Mapping[str, Image]) -> tuple[Image, ...]:
+    """The images that these steps read files of, when they are made: those below them, and those that they copy from.
+
+    A COPY that stands alone does not look below itself.
+    """
+    found: dict[str, Image] = {}
+    seen: set[int] = set()
+    pending = list(steps)
+    while pending:
+        number = pending.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        step = graph.steps[number]
+        if isinstance(step, SourceStep):
+            if step.digest is not None and step.digest in images:
+                found[step.digest] = images[step.digest]
+            continue
+        if not isinstance(step, CopyStep) or not step.stands_alone:
+            pending += graph.chain(number)[:1]
+        for origin in step.origins if isinstance(step, CopyStep | RunStep) else ():
+            if isinstance(origin, int):
+                pending += (*graph.chain(origin)[:1], *file_steps(graph, origin))
+    return tuple(found.values())
 
 
 def _from_layout(place: str, store: Store, given: str, platform: Platform) -> Image:

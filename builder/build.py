@@ -100,6 +100,8 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
 
             if uploads is not None:
                 uploads.finish()
+            if any(output.type not in ("registry", "image") for output in request.outputs):
+                bases.complete((image,), request, workspace.store, listener=recorder.emit)
             export(image, request, workspace, recorder)
         digest = image.manifest.descriptor.digest
         names = tuple(tag.familiar for tag in request.tags)
@@ -158,6 +160,8 @@ def _solve(
     if len(cached) == len(wanted):
         announce_cached(graph, (), announce, progress)
         return cached
+    missing = [number for number in wanted if number not in cached]
+    bases.complete(bases.read_images(graph, missing, plan.images), request, workspace.store, listener=progress.emit)
     from pybuild.builder.execute import Job
     from pybuild.builder.making import make
 

@@ -24,6 +24,7 @@ from pybuild.builder.layers.stored import FileIndexes
 from pybuild.builder.workspace import Workspace, layers_of
 from pybuild.registry import Descriptor, Digest, media
 from pybuild.registry.errors import BlobNotFound, DigestMismatch, RegistryError
+from pybuild.registry.origins import repositories
 from pybuild.registry.values import frozen
 
 BLOB, IMAGE, TREE, INDEX, FILE_INDEX, DATABASE = "blob", "image", "tree", "index.json", "file index", "database"
@@ -149,6 +150,9 @@ class _Verification:
             if blob.media_type in media.FOREIGN_LAYERS and not self._store.has(blob):
                 continue
             if not os.path.exists(self._store.path(blob.digest)):
+                if repositories(self._store, blob.digest):
+                    # It was left in its registry, and comes when somebody needs it.
+                    continue
                 self._note(IMAGE, item.digest, f"its layer {blob.digest} is missing")
                 continue
             self._layers[blob.digest, layer.diff_id] = (blob, layer.diff_id)

@@ -22,6 +22,7 @@ from pybuild.builder.sandbox.spec import Command
 from pybuild.builder.snapshots import Snapshots
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import RunConfig
+from pybuild.registry.lazy import complete
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -89,6 +90,7 @@ def _run(container: Container, workspace: Workspace) -> int:
 
 def _run_on(ground: Ground, container: Container, workspace: Workspace, server: SpawnServer) -> int:
     image = workspace.store.find(container.image)
+    complete(workspace.store, image)
     config = image.config.config
     argv = command_line(container, config)
     snapshots = Snapshots.of_image(image, workspace)

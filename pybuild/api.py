@@ -177,11 +177,13 @@ def remove(name: str, *, force: bool = False, root: str | os.PathLike[str] | Non
 def save(names: Sequence[str], out: BinaryIO, *, root: str | os.PathLike[str] | None = None) -> None:
     """Write images as one archive that `docker load` and OCI tools read. Raises ImageNotFound."""
     from pybuild.registry.archives import save as save_images
+    from pybuild.registry.lazy import complete
 
     store = open_store(root)
     found: dict[str, tuple[Image, list[Reference]]] = {}
     for name in names:
         image = store.find(name)
+        complete(store, image)
         entry = found.setdefault(image.descriptor.digest, (image, []))
         reference = Reference.parse(name) if not image.id.hex.startswith(name.removeprefix("sha256:")) else None
         if reference is not None and reference.tag:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from pybuild.registry import layout
+from pybuild.registry import layout, lazy
 from pybuild.registry.digest import Digest
 from pybuild.registry.download import Sink
 from pybuild.registry.errors import (
@@ -249,6 +249,20 @@ class StoreEnd(_Files):
                 digest = Digest(self._name)
                 return self.document(Descriptor("", digest, os.stat(self.store.path(digest)).st_size))
             raise
+
+    def fetch(self, blob: Descriptor, sink: Sink, told: Told) -> None:
+        """Write a blob's bytes, checked; one that was left in its registry comes first. Raises BlobNotFound, TransferError."""
+        if not self.store.has(blob):
+            lazy.fetch(self.store, blob)
+        super().fetch(blob, sink, told)
+
+    @contextlib.contextmanager
+    def content(self, blob: Descriptor) -> Iterator[StoredContent]:
+        """A blob's bytes from any place, unchecked; one that was left in its registry comes first."""
+        if not self.store.has(blob):
+            lazy.fetch(self.store, blob)
+        with super().content(blob) as content:
+            yield content
 
     def take(self, blob: Descriptor, source: Source, told: Told) -> Action:
         """Take a blob."""

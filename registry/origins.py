@@ -22,6 +22,11 @@ def origins(store: Store, digest: Digest, registry: str) -> tuple[str, ...]:
     return tuple(name.removeprefix(prefix) for name in reversed(known) if name.startswith(prefix))
 
 
+def repositories(store: Store, digest: Digest) -> tuple[str, ...]:
+    """The repositories in any registry that hold a blob, `registry/path`, the latest first."""
+    return tuple(reversed(_read(store).get(digest, [])))
+
+
 def remember(store: Store, repository: str, digests: Iterable[Digest]) -> None:
     """Write down that a repository, `registry/path`, holds these blobs."""
     with store.lock("origins", exclusive=True):

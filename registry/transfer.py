@@ -10,13 +10,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from pybuild.registry import media, parallel
+from pybuild.registry import lazy, media, parallel
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.download import Download
 from pybuild.registry.ends import StoredContent
 from pybuild.registry.errors import BlobNotFound, InvalidDocument, InvalidReference, NotInRegistry
 from pybuild.registry.model import Descriptor, Index, Manifest, is_index
-from pybuild.registry.origins import origins, remember
+from pybuild.registry.origins import origins, remember, repositories
 from pybuild.registry.parallel import Stop
 from pybuild.registry.platform import Platform
 from pybuild.registry.progress import Action, Listener, Transferred, one_at_a_time
@@ -64,22 +64,26 @@ def pull(
     listener: Listener | None = None,
     jobs: int = 4,
     patience: Patience | None = None,
+    leave_layers: bool = False,
 ) -> Image:
     """Fetch an image into the store and tag it; blobs that the store has are not fetched again.
 
-    Raises TransferError, PlatformNotFound, InvalidDocument and DigestMismatch; the store then has no new name.
+    With `leave_layers` they stay in the registry until somebody needs them (see `lazy`). Raises TransferError, PlatformNotFound,
+    InvalidDocument and DigestMismatch; the store then has no new name.
     """
     tell, stop = one_at_a_time(listener), Stop()
     with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs) as sources:
         found = sources.first(lambda repository: _resolve(repository, reference, platform or Platform.here()))
         layers = tuple({layer.digest: layer for layer in found.manifest.layers}.values())
+        wanted = () if leave_layers else layers
         # The temporary files are this thread's to remove: one that waits for a silent registry is not waited for.
         with ExitStack() as writers:
-            parallel.run([_fetching(store, sources, layer, tell, stop, writers) for layer in layers], stop, jobs=jobs)
+            parallel.run([_fetching(store, sources, layer, tell, stop, writers) for layer in wanted], stop, jobs=jobs)
         store.add(found.raw_config, found.manifest.config.media_type)
         store.add(found.manifest.raw, found.manifest.media_type)
-        store.tag(found.descriptor, reference)
+        # Before the name: a layer that is not here has to be known to be there.
         remember(store, sources.main.name, (layer.digest for layer in layers))
+        store.tag(found.descriptor, reference)
     return Image(found.descriptor, found.manifest, found.config)
 
 
@@ -103,13 +107,14 @@ def push(
         raise InvalidReference(f"cannot push {descriptor.digest} as {reference.familiar}", hint="push to a tag")
     blobs = tuple({blob.digest: blob for blob in manifest.blobs}.values())
     for blob in blobs:
-        if not store.has(blob) and blob.media_type not in media.FOREIGN_LAYERS:
+        is_foreign = blob.media_type in media.FOREIGN_LAYERS
+        if not store.has(blob) and not is_foreign and not repositories(store, blob.digest):
             raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
     tell, stop = one_at_a_time(listener), Stop()
     actions = ("pull", "push")
     with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs, actions=actions) as sources:
         repository = sources.main
-        sent = [blob for blob in blobs if store.has(blob)]
+        sent = [blob for blob in blobs if store.has(blob) or blob.media_type not in media.FOREIGN_LAYERS]
         parallel.run([_sending(store, repository, blob, tell, stop) for blob in sent], stop, jobs=jobs)
         repository.put_manifest(manifest, str(reference.tag or descriptor.digest))
         remember(store, repository.name, (blob.digest for blob in sent))
@@ -150,6 +155,9 @@ def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listene
         if origin != repository.path and repository.mount(blob, origin):
             listener(Transferred("mounted", blob.digest.short, blob.size, blob.size))
             return
+    if not store.has(blob):
+        # It was left in another registry.
+        lazy.fetch(store, blob, patience=repository.client.patience)
     told = _telling("push", blob, listener, stop)
     with ExitStack() as resources:
         content = resources.enter_context(contextlib.closing(StoredContent(store.path(blob.digest))))

@@ -42,6 +42,7 @@ class FaultyRegistry:
         self.takes_pieces = True
         self.least_piece = 0
         self.page = 1000
+        self.mounts = False
         self.most_body = None  # what the proxy before it allows
         self.answers_status = True
         self.drip_body = lambda request: 0
@@ -174,6 +175,8 @@ def _handler(registry):
 
         def upload(self, name, session, arguments, body):
             place = {"Location": f"/v2/{name}/blobs/uploads/{session}?state=x"}
+            if self.command == "POST" and registry.mounts and arguments.get("mount", [""])[0] in registry.blobs:
+                return 201, b"", {"Location": f"/v2/{name}/blobs/{arguments['mount'][0]}"}
             if self.command == "POST":
                 registry.uploads += 1
                 registry.sessions[str(registry.uploads)] = bytearray()

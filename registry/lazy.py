@@ -1,0 +1,91 @@
+"""Layers that were left in their registry: an image is at hand when its config is here, and it is known where the rest is.
+
+A build that reads nothing of its base moves none of the base's layers, and a push back to the same registry mounts them. Whoever
+needs the bytes says so by `complete`. Source: image-spec, image-layout.md, "Blobs" (a layout may lack blobs that lie elsewhere).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from pybuild.registry import media, parallel
+from pybuild.registry.errors import BlobNotFound, RegistryError
+from pybuild.registry.model import Descriptor
+from pybuild.registry.origins import repositories
+from pybuild.registry.parallel import Stop
+from pybuild.registry.progress import Listener, Transferred, one_at_a_time
+from pybuild.registry.reference import Reference
+from pybuild.registry.retries import Patience
+from pybuild.registry.store import Image, Store
+
+
+def absent(store: Store, image: Image) -> tuple[Descriptor, ...]:
+    """The layers of an image that are not in the store, each once."""
+    found = {layer.digest: layer for layer in image.manifest.layers if layer.media_type not in media.FOREIGN_LAYERS}
+    return tuple(layer for layer in found.values() if not store.has(layer))
+
+
+def is_at_hand(store: Store, image: Image) -> bool:
+    """Whether each layer is in the store, or it is known which registry has it."""
+    return all(repositories(store, layer.digest) for layer in absent(store, image))
+
+
+def complete(
+    store: Store,
+    image: Image,
+    *,
+    insecure: bool = False,
+    listener: Listener | None = None,
+    jobs: int = 4,
+    patience: Patience | None = None,
+) -> None:
+    """Fetch the layers that were left in a registry. Raises BlobNotFound for one that nobody is known to have, TransferError."""
+    layers = absent(store, image)
+    if not layers:
+        return
+    tell, stop = one_at_a_time(listener), Stop()
+    with store.in_use(), ExitStack() as writers:
+        tasks = [_fetching(store, layer, tell, stop, writers, insecure, patience) for layer in layers]
+        parallel.run(tasks, stop, jobs=jobs)
+
+
+def fetch(store: Store, blob: Descriptor, *, insecure: bool = False, patience: Patience | None = None) -> None:
+    """Fetch one blob that was left in a registry. Raises BlobNotFound and TransferError."""
+    with ExitStack() as writers:
+        _fetching(store, blob, one_at_a_time(None), Stop(), writers, insecure, patience)()
+
+
+def _fetching(
+    store: Store, blob: Descriptor, tell: Listener, stop: Stop, writers: ExitStack, insecure: bool, patience: Patience | None
+) -> Callable[[], None]:
+    from pybuild.registry.download import Download
+    from pybuild.registry.sources import Sources
+
+    def told(done: int) -> None:
+        stop.check()
+        tell(Transferred("pull", blob.digest.short, done, blob.size))
+
+    def work() -> None:
+        names = repositories(store, blob.digest)
+        if not names:
+            raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
+        writer = writers.enter_context(store.writer())
+        with contextlib.closing(Download(blob, writer, told=told)) as download:
+            for name in names:
+                stop.check()
+                reference = Reference.parse(f"{name}@{blob.digest}")
+                try:
+                    with Sources(reference, insecure=insecure, patience=patience) as sources:
+                        sources.first(download.fetch)
+                    break
+                except RegistryError as error:
+                    if name == names[-1]:
+                        error.hint = (
+                            f"the layer was left in the registry until it is needed; {error.hint or 'pull the image again'}"
+                        )
+                        raise
+        writer.commit(blob.digest)
+
+    return work
