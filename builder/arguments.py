@@ -46,7 +46,7 @@ def platform_args(target: Platform, build: Platform, stage: str) -> dict[str, st
     """The arguments that every build has: what it is for, and what it runs on."""
     found = {"TARGETSTAGE": stage}
     for prefix, platform in (("TARGET", target), ("BUILD", build)):
-        parts = (str(platform), platform.os, platform.os_version or "", platform.architecture, platform.variant or "")
+        parts = (platform.with_version, platform.os, platform.os_version or "", platform.architecture, platform.variant or "")
         found |= {f"{prefix}{part}": value for part, value in zip(_PLATFORM_PARTS, parts, strict=True)}
     return found
 

@@ -37,6 +37,8 @@ _ARCHITECTURES = {
 }
 _USUAL = {("arm64", "v8"), ("amd64", "v1")}
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
+# windows(10.0.17763)
+_VERSIONED = re.compile(r"([a-z0-9_-]+)\(([a-z0-9_.-]+)\)")
 
 
 @frozen
@@ -57,12 +59,15 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read `os/architecture[/variant]`, or one of the first two, in any of their spellings. Raises InvalidPlatform.
+        """Read `os[(version)]/architecture[/variant]`, or one of the first two, in any spelling. Raises InvalidPlatform.
 
         Source: containerd/platforms, Parse and Normalize.
         """
         parts = text.lower().split("/")
         here = cls.here()
+        version = None
+        if match := _VERSIONED.fullmatch(parts[0]):
+            parts[0], version = match.groups()
         if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
             raise InvalidPlatform(f"not a platform: {text!r}", hint="write OS/ARCHITECTURE, such as linux/arm64")
         if len(parts) == 1 and parts[0] not in _SYSTEMS:
@@ -72,20 +77,32 @@ class Platform:
             parts = [here.os, *parts]
         system = {"macos": "darwin"}.get(parts[0], parts[0])
         if len(parts) == 1:
-            return cls(system, here.architecture, here.variant)
+            return cls(system, here.architecture, here.variant, version)
         architecture, variant = _ARCHITECTURES.get(parts[1], (parts[1], None))
         if len(parts) == 3:
             variant = f"v{parts[2]}" if parts[2].isdigit() else parts[2]
-        return cls(system, architecture, None if (architecture, variant) in _USUAL else variant)
+        return cls(system, architecture, None if (architecture, variant) in _USUAL else variant, version)
 
     def suits(self, wanted: Platform) -> bool:
         """Whether an image for this platform runs where `wanted` is asked for.
 
-        A missing variant fits any: most images for arm64 do not name v8.
+        A missing variant fits any: most images for arm64 do not name v8. Of a system's version the first three numbers count.
         """
         if (self.os, self.architecture) != (wanted.os, wanted.architecture):
             return False
+        if self.os_version and wanted.os_version and _build(self.os_version) != _build(wanted.os_version):
+            return False
         return self.variant is None or wanted.variant is None or self.variant == wanted.variant
+
+    @property
+    def with_version(self) -> str:
+        """Its name with the system's version, where that is known: `windows(10.0.17763)/amd64`."""
+        system = f"{self.os}({self.os_version})" if self.os_version else self.os
+        return "/".join(part for part in (system, self.architecture, self.variant) if part)
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+def _build(version: str) -> list[str]:
+    return version.split(".")[:3]

@@ -13,7 +13,7 @@ from pybuild.registry.answers import Answer, reason, refusal
 from pybuild.registry.challenge import Challenge, parse, preferred
 from pybuild.registry.credentials import Credentials
 from pybuild.registry.endpoint import endpoints, is_local
-from pybuild.registry.errors import NotInRegistry
+from pybuild.registry.errors import InvalidPlatform, NotInRegistry
 from pybuild.registry.origins import origins, remember
 from pybuild.registry.retries import Patience
 
@@ -128,6 +128,27 @@ def test_pauses_are_random_and_bounded():
 def test_platforms_that_suit(image, wanted, suits):
     assert Platform(*image.split("/")).suits(Platform(*wanted.split("/"))) is suits
     assert str(Platform(*image.split("/"))) == image
+
+
+@pytest.mark.parametrize(
+    ("image", "wanted", "suits"),
+    [
+        ("windows(10.0.17763.5)/amd64", "windows(10.0.17763)/amd64", True),
+        ("windows(10.0.17763)/amd64", "windows(10.0.20348)/amd64", False),
+        ("windows(10.0.17763)/amd64", "windows/amd64", True),
+        ("windows/amd64", "windows(10.0.17763)/amd64", True),
+    ],
+)
+def test_the_version_of_a_system(image, wanted, suits):
+    assert Platform.parse(image).suits(Platform.parse(wanted)) is suits
+    assert Platform.parse(image).with_version == image
+    assert str(Platform.parse(image)) == "windows/amd64"
+
+
+@pytest.mark.parametrize("text", ["windows(/amd64", "windows()/amd64", "linux/amd64(1)", "windows(1 2)/amd64"])
+def test_what_is_no_platform(text):
+    with pytest.raises(InvalidPlatform):
+        Platform.parse(text)
 
 
 def test_origins_are_remembered_by_registry_the_latest_first(store):
