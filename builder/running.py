@@ -182,7 +182,7 @@ class Runner:
         if self._options.keep_failed:
             name = keep(self.failure, self._workspace, compression=compression, now=now).familiar
             self._notify(
-                f"the failed step's files are the image {name}; enter it with 'pybuild run {name}', leave it with 'exit', "
+                f"the failed step's files are the image {name}; enter it with 'pybuild run -it {name}', leave it with 'exit', "
                 f"and remove it with 'pybuild rmi {name}'"
             )
 

@@ -14,11 +14,13 @@ from types import FrameType
 
 from pybuild.builder.accounts import resolve_user
 from pybuild.builder.errors import SandboxError
+from pybuild.builder.request import Limit
 from pybuild.builder.roots import make_root
 from pybuild.builder.sandbox.folders import furnish
 from pybuild.builder.sandbox.ground import Ground, Standing, first_guess, is_user_namespace_needed
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command
+from pybuild.builder.sandbox.terminal import run_on_terminal
 from pybuild.builder.snapshots import Snapshots
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import RunConfig
@@ -42,6 +44,10 @@ class Container:
     user: str | None = None
     workdir: str | None = None
     hostname: str | None = None
+    hosts: tuple[tuple[str, str], ...] = ()
+    shm_size: int | None = None
+    limits: tuple[Limit, ...] = ()
+    has_terminal: bool = False
 
 
 def command_line(container: Container, config: RunConfig) -> tuple[str, ...]:
@@ -105,7 +111,16 @@ def _run_on(ground: Ground, container: Container, workspace: Workspace, server: 
     with workspace.scratch() as scratch:
         lookup = snapshots.readable(0).lookup
         root = make_root(ground, trees, scratch)
-        furniture = furnish(scratch, root.rootfs, lookup, hostname=hostname, network=container.network, are_files_writable=True)
+        furniture = furnish(
+            scratch,
+            root.rootfs,
+            lookup,
+            hostname=hostname,
+            network=container.network,
+            hosts=container.hosts,
+            shm_size=container.shm_size,
+            are_files_writable=True,
+        )
         command = Command(
             argv=argv,
             env=tuple(environment.items()),
@@ -116,10 +131,11 @@ def _run_on(ground: Ground, container: Container, workspace: Workspace, server: 
             hostname=hostname,
             mounts=furniture.mounts,
             missing=furniture.missing,
+            limits=tuple((limit.name, limit.soft, limit.hard) for limit in container.limits),
         )
         root.prepare(furniture)
         with _passing_on(server):
-            return server.run(command, output=None)
+            return run_on_terminal(server, command) if container.has_terminal else server.run(command, output=None)
 
 
 @contextmanager

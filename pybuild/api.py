@@ -208,9 +208,16 @@ def run(
     user: str | None = None,
     workdir: str | None = None,
     hostname: str | None = None,
+    add_hosts: Sequence[tuple[str, str]] = (),
+    shm_size: int | None = None,
+    ulimits: Sequence[Limit] = (),
+    tty: bool = False,
     root: str | os.PathLike[str] | None = None,
 ) -> int:
-    """Run an image in the foreground, on our own standard streams; its exit code. Raises BuildError, RegistryError."""
+    """Run an image in the foreground, on our own standard streams; its exit code. Raises BuildError, RegistryError.
+
+    With `tty` it has a terminal of its own, which ours shows, if our streams are one.
+    """
     from pybuild.containers.run import Container
     from pybuild.containers.run import run as run_container
 
@@ -223,6 +230,10 @@ def run(
         user=user,
         workdir=workdir,
         hostname=hostname,
+        hosts=tuple(add_hosts),
+        shm_size=shm_size,
+        limits=tuple(ulimits),
+        has_terminal=tty,
     )
     with Workspace.open(_root(root)) as workspace:
         return run_container(wanted, workspace)

@@ -172,3 +172,5 @@ def go_to(cwd: str) -> None:
     except FileNotFoundError:
         os.makedirs(cwd, 0o755, exist_ok=True)
         os.chdir(cwd)
+    # Raises when that is nowhere below the root: by a descriptor of the host's, if there were one (CVE-2024-21626).
+    os.getcwd()

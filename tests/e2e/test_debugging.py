@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -50,7 +51,7 @@ def test_a_shell_as_the_step_s_user_in_its_directory_with_all_it_had(pybuild, fo
 
 def test_what_is_kept_is_an_image_without_secrets(pybuild, folder, options, root, tmp_path):
     done = pybuild("build", "--keep-failed", *options, folder, code=9)
-    name = re.search(r"pybuild run (failed:\w+)", done.err).group(1)
+    name = re.search(r"pybuild run -it (failed:\w+)", done.err).group(1)
     assert f"pybuild rmi {name}" in done.err
     found = pybuild(
         "run", name, "sh", "-c", "cat /file /tmp/left; pwd; id -un; echo $A $TOKEN; ls -d /run/secrets /c || true"
@@ -91,13 +92,13 @@ def test_what_a_step_has_left_in_the_way_of_mounts_reaches_nothing_outside(pybui
     assert outside.stat().st_mtime == 1
 
 
-def test_on_a_terminal(folder, options, root):
-    """Ctrl-C is the shell's, jobs can be controlled, and the window has its size."""
+@contextlib.contextmanager
+def terminal(*command: object):
+    """A command on a terminal of 33 lines; a function that waits for a text on it, one that types, and the process."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
     before = termios.tcgetattr(theirs)
-    command = [*COMMAND, "--root", root, "build", "--debug-on-error", *options, folder]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    process = subprocess.Popen([*COMMAND, *command], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     seen = ""
 
     def until(text: str) -> None:
@@ -109,24 +110,46 @@ def test_on_a_terminal(folder, options, root):
                 seen += os.read(ours, 4096).decode(errors="replace")
 
     try:
-        until("Leave it with")
-        until("$ ")
-        os.write(ours, b"stty size; echo in $((40 + 2)) | cat\n")
-        until("33 77")
-        until("in 42")
-        os.write(ours, b"sleep 1000\n")
-        until("sleep 1000\r\n")
-        while b"sleep" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout:
-            pass
-        os.write(ours, b"\x03")
-        os.write(ours, b"echo still $((1 + 1))\n")
-        until("still 2")
-        os.write(ours, b"exit\n")
-        until("exit code 9")
-        assert process.wait(30) == 9
+        yield until, lambda text: os.write(ours, text), process
         assert termios.tcgetattr(theirs) == before
     finally:
         process.kill()
         process.wait()
         os.close(ours)
         os.close(theirs)
+
+
+def is_running(name: bytes) -> bool:
+    return name in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout
+
+
+def test_on_a_terminal(folder, options, root):
+    """Ctrl-C is the shell's, jobs can be controlled, and the window has its size."""
+    with terminal("--root", root, "build", "--debug-on-error", *options, folder) as (until, type_in, process):
+        until("Leave it with")
+        until("$ ")
+        type_in(b"stty size; echo in $((40 + 2)) | cat\n")
+        until("33 77")
+        until("in 42")
+        type_in(b"sleep 1234\n")
+        until("sleep 1234\r\n")
+        while not is_running(b"sleep 1234"):
+            pass
+        type_in(b"\x03")
+        type_in(b"echo still $((1 + 1))\n")
+        until("still 2")
+        type_in(b"exit\n")
+        until("exit code 9")
+        assert process.wait(30) == 9
+
+
+def test_run_on_a_terminal(pybuild, ubuntu, context, root):
+    pybuild("build", "-t", "own", "--build-context", f"ubuntu=oci-layout://{ubuntu}", context("FROM ubuntu\n"))
+    options = ("-it", "--add-host", "there:10.1.2.3", "--shm-size", "2m", "--ulimit", "nofile=77")
+    with terminal("--root", root, "run", *options, "own", "sh") as (until, type_in, process):
+        until("# ")
+        type_in(b"stty size; grep there /etc/hosts; df -k /dev/shm; ulimit -n; echo x >> /etc/hosts && echo done\n")
+        for text in ("33 77", "10.1.2.3\tthere", " 2048 ", "\n77\r\n", "done"):
+            until(text)
+        type_in(b"exit 6\n")
+        assert process.wait(30) == 6
