@@ -101,7 +101,7 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
             if uploads is not None:
                 uploads.finish()
             if any(output.type not in ("registry", "image") for output in request.outputs):
-                bases.complete((image,), request, workspace.store, listener=recorder.emit)
+                bases.complete((image,), request, workspace, listener=recorder.emit)
             export(image, request, workspace, recorder)
         digest = image.manifest.descriptor.digest
         names = tuple(tag.familiar for tag in request.tags)
@@ -161,7 +161,10 @@ def _solve(
         announce_cached(graph, (), announce, progress)
         return cached
     missing = [number for number in wanted if number not in cached]
-    bases.complete(bases.read_images(graph, missing, plan.images), request, workspace.store, listener=progress.emit)
+    # A RUN lays layers out, which takes a pass of its own; the others want their indexes.
+    with_indexes = not any(isinstance(step, RunStep) for step in graph.steps)
+    read_images = bases.read_images(graph, missing, plan.images)
+    bases.complete(read_images, request, workspace, listener=progress.emit, with_indexes=with_indexes)
     from pybuild.builder.execute import Job
     from pybuild.builder.making import make
 

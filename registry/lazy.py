@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Protocol
 
 from pybuild.registry import media, parallel
 from pybuild.registry.errors import BlobNotFound, RegistryError
@@ -18,7 +19,23 @@ from pybuild.registry.parallel import Stop
 from pybuild.registry.progress import Listener, Transferred, one_at_a_time
 from pybuild.registry.reference import Reference
 from pybuild.registry.retries import Patience
-from pybuild.registry.store import Image, Store
+from pybuild.registry.store import BlobWriter, Image, Store
+
+
+class Tap(Protocol):
+    """Gets a blob's bytes as they come in, beside the store."""
+
+    def write(self, content: bytes, /) -> object:
+        """The next bytes."""
+
+    def restart(self) -> None:
+        """Forget all bytes so far."""
+
+    def finish(self) -> None:
+        """The blob is whole. Raises DigestMismatch when it may not be kept all the same."""
+
+    def close(self) -> None:
+        """No more comes."""
 
 
 def absent(store: Store, image: Image) -> tuple[Descriptor, ...]:
@@ -40,25 +57,54 @@ def complete(
     listener: Listener | None = None,
     jobs: int = 4,
     patience: Patience | None = None,
+    tap: Callable[[Descriptor], Tap | None] = lambda blob: None,
 ) -> None:
-    """Fetch the layers that were left in a registry. Raises BlobNotFound for one that nobody is known to have, TransferError."""
+    """Fetch the layers that were left in a registry; `tap` gives what else wants a layer's bytes as they come.
+
+    Raises BlobNotFound for a layer that nobody is known to have, TransferError, DigestMismatch.
+    """
     layers = absent(store, image)
     if not layers:
         return
     tell, stop = one_at_a_time(listener), Stop()
     with store.in_use(), ExitStack() as writers:
-        tasks = [_fetching(store, layer, tell, stop, writers, insecure, patience) for layer in layers]
+        tasks = [_fetching(store, layer, tell, stop, writers, insecure, patience, tap) for layer in layers]
         parallel.run(tasks, stop, jobs=jobs)
 
 
 def fetch(store: Store, blob: Descriptor, *, insecure: bool = False, patience: Patience | None = None) -> None:
     """Fetch one blob that was left in a registry. Raises BlobNotFound and TransferError."""
     with ExitStack() as writers:
-        _fetching(store, blob, one_at_a_time(None), Stop(), writers, insecure, patience)()
+        _fetching(store, blob, one_at_a_time(None), Stop(), writers, insecure, patience, lambda blob: None)()
+
+
+class _Both:
+    """A blob's file, and what else wants its bytes."""
+
+    def __init__(self, writer: BlobWriter, tap: Tap | None) -> None:
+        self._writer = writer
+        self._tap = tap
+
+    def write(self, content: bytes, /) -> None:
+        self._writer.write(content)
+        if self._tap is not None:
+            self._tap.write(content)
+
+    def restart(self) -> None:
+        self._writer.restart()
+        if self._tap is not None:
+            self._tap.restart()
 
 
 def _fetching(
-    store: Store, blob: Descriptor, tell: Listener, stop: Stop, writers: ExitStack, insecure: bool, patience: Patience | None
+    store: Store,
+    blob: Descriptor,
+    tell: Listener,
+    stop: Stop,
+    writers: ExitStack,
+    insecure: bool,
+    patience: Patience | None,
+    make_tap: Callable[[Descriptor], Tap | None],
 ) -> Callable[[], None]:
     from pybuild.registry.download import Download
     from pybuild.registry.sources import Sources
@@ -72,7 +118,11 @@ def _fetching(
         if not names:
             raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
         writer = writers.enter_context(store.writer())
-        with contextlib.closing(Download(blob, writer, told=told)) as download:
+        tap = make_tap(blob)
+        with ExitStack() as ends:
+            if tap is not None:
+                ends.callback(tap.close)
+            download = ends.enter_context(contextlib.closing(Download(blob, _Both(writer, tap), told=told)))
             for name in names:
                 stop.check()
                 reference = Reference.parse(f"{name}@{blob.digest}")
@@ -86,6 +136,8 @@ def _fetching(
                             f"the layer was left in the registry until it is needed; {error.hint or 'pull the image again'}"
                         )
                         raise
+            if tap is not None:
+                tap.finish()
         writer.commit(blob.digest)
 
     return work

@@ -39,7 +39,7 @@ Read = Callable[[int], bytes]
 Lookup = Callable[[str], Entry | None]
 
 
-class _Hashed:
+class Hashed:
     """A stream that hashes what is read from it."""
 
     def __init__(self, source: Source) -> None:
@@ -47,6 +47,7 @@ class _Hashed:
         self._hash = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes."""
         content = self._source.read(size)
         self._hash.update(content)
         return content
@@ -68,7 +69,7 @@ def opened(blob: Descriptor, store: Store, diff_id: Digest) -> Iterator[Iterator
     if name is None:
         raise UnsupportedMediaType(blob.media_type, where=f"layer {blob.digest}")
     with store.open_blob(blob) as file:
-        stream = _Hashed(decompressed(file, name))
+        stream = Hashed(decompressed(file, name))
         yield ((entry, content.read) for entry, content in read_tar(stream))
         actual = Digest.from_hex(stream.finish())
         while file.read(BLOCK):

@@ -127,3 +127,28 @@ def test_a_registry_that_has_lost_the_layer_meanwhile_is_told(build, base, tmp_p
     with pytest.raises(pybuild.RegistryError, match="404") as failed:
         build("FROM BASE\nCOPY file /\n")
     assert "was left in the registry" in failed.value.hint
+
+
+def test_a_layer_is_indexed_while_it_comes_in(build, base, tmp_path, monkeypatch):
+    from pybuild.builder.layers import extraction
+
+    passes = []
+    original = extraction.opened
+    monkeypatch.setattr(extraction, "opened", lambda *arguments: passes.append(arguments) or original(*arguments))
+    build("FROM BASE\nCOPY file /file\n")
+    assert fetched(base) == 1 and passes == []
+
+
+def test_a_layer_with_another_diff_id_than_the_config_says_is_not_kept(base, build, tmp_path):
+    from pybuild.registry import Digest, ImageConfig, Manifest, media
+
+    (content, kind) = base.manifests["base", "latest"]
+    manifest = Manifest.parse(content, kind, "base")
+    config = ImageConfig.parse(base.blobs[str(manifest.config.digest)], "config")
+    wrong = ImageConfig(config.platform, config.config, (Digest.of(b"another"),)).encode()
+    base.blobs[str(Digest.of(wrong))] = wrong
+    lying = Manifest.build(type(manifest.config)(media.OCI_CONFIG, Digest.of(wrong), len(wrong)), manifest.layers)
+    base.add_manifest("base", "latest", lying.raw, lying.media_type)
+    with pytest.raises(pybuild.RegistryError, match="unpacked"):
+        build("FROM BASE\nCOPY file /file\n")
+    assert not Store.open(tmp_path / "store").has(manifest.layers[0])
