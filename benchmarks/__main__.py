@@ -88,7 +88,7 @@ def _ready() -> Iterator[tuple[Places, str, Sequence[Builder], Sequence[str]]]:
         context = found.root / "contexts" / "base"
         (context / "bin").mkdir(parents=True)
         shutil.copy(shutil.which("busybox") or "", context / "bin/busybox")
-        for name in ("sh", "echo", "yes", "head"):
+        for name in ("sh", "echo", "dd"):
             (context / "bin" / name).symlink_to("busybox")
         (context / "Dockerfile").write_text('FROM scratch\nCOPY bin /bin\nCMD ["/bin/sh"]\n')
         Pybuild(found, base).make_base(context)
