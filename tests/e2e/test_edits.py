@@ -154,7 +154,9 @@ def test_the_layers_are_what_the_last_run_saw(program, place, scripts):
 @FEW
 @given(scripts=SCRIPTS)
 def test_an_ordinary_user_makes_the_layers_that_root_makes(program, place, home, scripts):
-    folder = context(place, program, scripts)
+    # In a user namespace the kernel takes setuid bits away when a file is written; root of the machine keeps them.
+    plain = [[text.replace("4755", "755").replace("2750", "750") for text in texts] for texts in scripts]
+    folder = context(place, program, plain)
     expected = identity(built(place / "store", folder, "--timestamp", "1600000000"))
     command = (
         *COMMAND,
