@@ -51,24 +51,26 @@ def push(
     name: str,
     *,
     insecure: bool = False,
+    timeout_seconds: float | None = None,
     jobs: int = 4,
     progress: Progress | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> Descriptor:
     """Put the image of this name into the registry that the name says; what is an index here goes with all its platforms.
 
-    The descriptor of what was put. Raises RegistryError.
+    `timeout_seconds` is for all of it. The descriptor of what was put. Raises RegistryError.
     """
+    from pybuild.registry.retries import Patience
     from pybuild.registry.transfer import push as push_image
     from pybuild.registry.transfer import push_index
 
     store = open_store(root)
-    reference = Reference.parse(name)
+    reference, patience = Reference.parse(name), Patience.within(timeout_seconds)
     listener = (progress or Silent()).emit
     image = store.find(name)
     if image.descriptor.digest != image.manifest.descriptor.digest:
-        return push_index(store, image.descriptor, reference, insecure=insecure, jobs=jobs, listener=listener)
-    return push_image(store, image, reference, insecure=insecure, jobs=jobs, listener=listener)
+        return push_index(store, image.descriptor, reference, insecure=insecure, jobs=jobs, listener=listener, patience=patience)
+    return push_image(store, image, reference, insecure=insecure, jobs=jobs, listener=listener, patience=patience)
 
 
 def pull(
@@ -77,19 +79,25 @@ def pull(
     platform: str | None = None,
     all_platforms: bool = False,
     insecure: bool = False,
+    timeout_seconds: float | None = None,
     jobs: int = 4,
     progress: Progress | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> Image:
     """Fetch an image into the store, for one platform (this machine's) or for all. Raises RegistryError."""
+    from pybuild.registry.retries import Patience
     from pybuild.registry.transfer import pull as pull_image
 
-    wanted = Platform.parse(platform) if platform else None
+    wanted, patience = Platform.parse(platform) if platform else None, Patience.within(timeout_seconds)
+    store = open_store(root)
     if all_platforms:
-        copy(f"docker://{name}", f"store:{name}", insecure=insecure, jobs=jobs, progress=progress, root=root)
-        return open_store(root).find(name)
+        places = f"docker://{name}", f"store:{name}"
+        copy(*places, insecure=insecure, jobs=jobs, timeout_seconds=timeout_seconds, progress=progress, root=root)
+        return store.find(name)
     listener = (progress or Silent()).emit
-    return pull_image(open_store(root), Reference.parse(name), platform=wanted, insecure=insecure, jobs=jobs, listener=listener)
+    return pull_image(
+        store, Reference.parse(name), platform=wanted, insecure=insecure, jobs=jobs, listener=listener, patience=patience
+    )
 
 
 def copy(
@@ -99,6 +107,7 @@ def copy(
     platform: str | None = None,
     referrers: bool = False,
     insecure: bool = False,
+    timeout_seconds: float | None = None,
     jobs: int = 4,
     progress: Progress | None = None,
     root: str | os.PathLike[str] | None = None,
@@ -110,21 +119,23 @@ def copy(
     """
     from pybuild.registry import transports
     from pybuild.registry.copying import copy as copy_image
+    from pybuild.registry.retries import Patience
 
     come_from, go_to = transports.parse(source), transports.parse(target)
     wanted = Platform.parse(platform) if platform else Platform.here() if transports.single(go_to) else None
-    settings = _settings(root, insecure=insecure, jobs=jobs, platform=wanted)
+    patience = Patience.within(timeout_seconds)
+    settings = replace(_settings(root, insecure=insecure, jobs=jobs), platform=wanted, patience=patience)
     listener = (progress or Silent()).emit
     with transports.source(come_from, settings) as giver, transports.target(go_to, settings) as taker:
-        return copy_image(giver, taker, platform=wanted, with_referrers=referrers, listener=listener, jobs=jobs)
+        return copy_image(
+            giver, taker, platform=wanted, with_referrers=referrers, listener=listener, jobs=jobs, seconds=patience.left
+        )
 
 
-def _settings(
-    root: str | os.PathLike[str] | None, *, insecure: bool, jobs: int = 4, platform: Platform | None = None
-) -> Settings:
+def _settings(root: str | os.PathLike[str] | None, *, insecure: bool, jobs: int = 4) -> Settings:
     from pybuild.registry.transports import Settings
 
-    return Settings(lambda: open_store(root), insecure, jobs, platform)
+    return Settings(lambda: open_store(root), insecure, jobs)
 
 
 def tags(name: str, *, insecure: bool = False) -> tuple[str, ...]:

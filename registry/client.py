@@ -26,7 +26,7 @@ from pybuild.registry.authorization import Authorization, Scopes, TokenRequest
 from pybuild.registry.connections import POOLS, cause_of, reason_of
 from pybuild.registry.credentials import Credentials, find
 from pybuild.registry.endpoint import endpoints, is_local
-from pybuild.registry.errors import BrokenOff, UnexpectedAnswer, Unreachable
+from pybuild.registry.errors import BrokenOff, OutOfTime, UnexpectedAnswer, Unreachable
 from pybuild.registry.retries import RETRIED_STATUSES, Patience, seconds_of
 from pybuild.registry.stream import Stream
 from pybuild.registry.urls import host, origin
@@ -302,6 +302,12 @@ class Client:
     def _send(self, call: _Call) -> requests.Response:
         if call.body is not None and not isinstance(call.body, bytes):
             call.body.seek(0)
+        connect, answer = self.patience.connect_seconds, call.answer_seconds
+        left = self.patience.left
+        if left is not None:
+            if not left:
+                raise OutOfTime(f"{call.subject}: time is up", url=call.url, hint="it goes on from here the next time")
+            connect, answer = min(connect, left), left if answer is None else min(answer, left)
         return self._session.request(
             call.method,
             call.url,
@@ -309,7 +315,7 @@ class Client:
             data=call.body,
             stream=True,
             allow_redirects=False,
-            timeout=(self.patience.connect_seconds, call.answer_seconds),
+            timeout=(connect, answer),
             proxies=_proxies(call.url, self._environ),
         )
 

@@ -29,8 +29,10 @@ def copy(
     with_referrers: bool = False,
     listener: Listener | None = None,
     jobs: int = 4,
+    seconds: float | None = None,
 ) -> Descriptor:
-    """Copy what the source's name means: all platforms of an index, or one. With referrers, what refers to it too.
+    """Copy what the source's name means: all platforms of an index, or one. With referrers, what refers to it
+    too. All blobs together may take `seconds`.
 
     Raises TransferError, DigestMismatch, InvalidDocument, PlatformNotFound, StoreError; the target has no new name then.
     """
@@ -48,7 +50,7 @@ def copy(
         if document.config is not None and document.config.size > _LARGEST_CONFIG:
             raise InvalidDocument(f"{document.descriptor.digest}: a config of {document.config.size} bytes")
     wanted = [blob for blob in blobs.values() if blob.media_type not in media.FOREIGN_LAYERS]
-    parallel.run([_taking(source, target, blob, tell, stop) for blob in wanted], stop, jobs=jobs)
+    parallel.run([_taking(source, target, blob, tell, stop) for blob in wanted], stop, jobs=jobs, seconds=seconds)
     for document in documents[:-1]:
         target.put(document)
     # By its digest only where nothing else names it: a registry lists it by the tag.

@@ -16,6 +16,7 @@ RegistryError
     ├── Unreachable          no answer: refused, timed out, TLS
     │   ├── BrokenOff        an answer that ended in the middle
     │   └── TooSlow          an answer of which next to nothing came, for long
+    ├── OutOfTime            not done in the time that the user gave
     ├── AuthenticationFailed 401 or 403
     ├── NotInRegistry        404
     └── UnexpectedAnswer     any other status, or an answer that makes no sense
@@ -122,6 +123,10 @@ class BrokenOff(Unreachable):
 
 class TooSlow(Unreachable):
     """The registry's answer came drop by drop."""
+
+
+class OutOfTime(TransferError):
+    """It was not done in the time that the user gave."""
 
 
 class AuthenticationFailed(TransferError):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
+
+from pybuild.registry.errors import OutOfTime
 
 # How long one that waits for the network may keep the others' error from being told.
 _GRACE_SECONDS = 1.0
@@ -32,8 +35,8 @@ class Stop:
             raise Stopped
 
 
-def run(tasks: Sequence[Callable[[], None]], stop: Stop, *, jobs: int) -> None:
-    """Do all tasks, `jobs` at a time; raises the first error of any. Tasks call `stop.check` often.
+def run(tasks: Sequence[Callable[[], None]], stop: Stop, *, jobs: int, seconds: float | None = None) -> None:
+    """Do all tasks, `jobs` at a time; raises the first error of any, OutOfTime after `seconds`. Tasks call `stop.check` often.
 
     A task that hangs in the network is left behind: its thread is a daemon's and cannot keep the program from ending.
     """
@@ -58,9 +61,13 @@ def run(tasks: Sequence[Callable[[], None]], stop: Stop, *, jobs: int) -> None:
     for _ in range(count):
         threading.Thread(target=work, daemon=True).start()
     left = count
+    end = None if seconds is None else time.monotonic() + seconds
     try:
         while left:
-            error = ended.get()
+            try:
+                error = ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+            except Empty:
+                raise OutOfTime("time is up", url="", hint="it goes on from here the next time") from None
             left -= 1
             if error is not None:
                 raise error

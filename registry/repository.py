@@ -19,7 +19,7 @@ from pybuild.registry.authorization import Scopes, scope
 from pybuild.registry.client import Client
 from pybuild.registry.digest import Digest
 from pybuild.registry.document import Fields, load
-from pybuild.registry.errors import AuthenticationFailed, DigestMismatch, UnexpectedAnswer
+from pybuild.registry.errors import AuthenticationFailed, DigestMismatch, NotInRegistry, UnexpectedAnswer
 from pybuild.registry.model import Descriptor
 from pybuild.registry.stream import Stream
 
@@ -107,6 +107,8 @@ class Repository:
                     body=manifest.raw,
                 )
                 self.check_answered(answer, manifest.descriptor, where)
+                if "docker-content-digest" not in answer.headers:
+                    self._confirm(manifest.descriptor, name, where)
                 return answer
             except UnexpectedAnswer as error:
                 if error.code not in _PASSING or attempt >= _LOOKS_AT_A_MANIFEST:
@@ -116,6 +118,15 @@ class Repository:
                 if attempt >= _LOOKS_AT_A_MANIFEST:
                     raise
             self.client.patience.wait(attempt)
+
+    def _confirm(self, manifest: Descriptor, name: str, where: str) -> None:
+        """Look what is there after an answer that does not say: anybody on the way can answer 200. Raises DigestMismatch."""
+        try:
+            actual = str(Digest.of(self.manifest(name)[0]))
+        except NotInRegistry:
+            actual = "nothing"
+        if actual != manifest.digest:
+            raise DigestMismatch(expected=manifest.digest, actual=f"{actual} in the registry", where=where)
 
     def about(self, blob: Descriptor) -> str:
         """What an error about a blob begins with."""

@@ -14,7 +14,8 @@ RETRIED_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 class Patience:
     """Attempts in all, and the pauses between them: doubling from the first to the longest, each a random part of it.
 
-    The randomness keeps many clients from coming back at the same moment. Times in seconds.
+    The randomness keeps many clients from coming back at the same moment. Times in seconds; `until`, by the clock, is when all
+    of it has to be done, None for no limit.
     """
 
     attempts: int = 5
@@ -22,13 +23,26 @@ class Patience:
     longest_seconds: float = 10.0
     connect_seconds: float = 15.0
     answer_seconds: float = 60.0
+    until: float | None = None
     pause: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
+    clock: Callable[[], float] = time.monotonic
+
+    @classmethod
+    def within(cls, seconds: float | None) -> Patience:
+        """The usual patience, for so long in all."""
+        return cls() if seconds is None else cls(until=time.monotonic() + seconds)
+
+    @property
+    def left(self) -> float | None:
+        """The seconds that are left, 0 when time is up; None for no limit."""
+        return None if self.until is None else max(0.0, self.until - self.clock())
 
     def wait(self, attempt: int, at_least: float = 0.0) -> None:
         """Pause after the given attempt, counted from 1; a server's Retry-After is `at_least`, within reason."""
         ceiling = min(self.longest_seconds, self.first_seconds * 2 ** (attempt - 1))
-        self.pause(max(ceiling * (0.5 + self.chance() / 2), min(at_least, 6 * self.longest_seconds)))
+        seconds = max(ceiling * (0.5 + self.chance() / 2), min(at_least, 6 * self.longest_seconds))
+        self.pause(seconds if self.left is None else min(seconds, self.left))
 
 
 def seconds_of(retry_after: str, *, now: float | None = None) -> float:

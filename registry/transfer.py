@@ -78,7 +78,8 @@ def pull(
         wanted = () if leave_layers else layers
         # The temporary files are this thread's to remove: one that waits for a silent registry is not waited for.
         with ExitStack() as writers:
-            parallel.run([_fetching(store, sources, layer, tell, stop, writers) for layer in wanted], stop, jobs=jobs)
+            tasks = [_fetching(store, sources, layer, tell, stop, writers) for layer in wanted]
+            parallel.run(tasks, stop, jobs=jobs, seconds=patience.left if patience else None)
         store.add(found.raw_config, found.manifest.config.media_type)
         store.add(found.manifest.raw, found.manifest.media_type)
         # Before the name: a layer that is not here has to be known to be there.
@@ -115,7 +116,12 @@ def push(
     with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs, actions=actions) as sources:
         repository = sources.main
         sent = [blob for blob in blobs if store.has(blob) or blob.media_type not in media.FOREIGN_LAYERS]
-        parallel.run([_sending(store, repository, blob, tell, stop) for blob in sent], stop, jobs=jobs)
+        parallel.run(
+            [_sending(store, repository, blob, tell, stop) for blob in sent],
+            stop,
+            jobs=jobs,
+            seconds=patience.left if patience else None,
+        )
         repository.put_manifest(manifest, str(reference.tag or descriptor.digest))
         remember(store, repository.name, (blob.digest for blob in sent))
     return descriptor

@@ -25,6 +25,7 @@ from pybuild.registry.errors import InvalidDocument, InvalidReference, StoreErro
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.remote import RegistryEnd
+from pybuild.registry.retries import Patience
 from pybuild.registry.sources import Sources
 from pybuild.registry.store import Store
 
@@ -49,6 +50,7 @@ class Settings:
     jobs: int = 4
     platform: Platform | None = None
     environ: Mapping[str, str] | None = None
+    patience: Patience | None = None
 
 
 def parse(text: str) -> Place:
@@ -133,7 +135,12 @@ def single(place: Place) -> bool:
 def _registry(place: Place, settings: Settings, resources: contextlib.ExitStack, actions: tuple[str, ...]) -> RegistryEnd:
     reference = Reference.parse(place.path)
     sources = Sources(
-        reference, insecure=settings.insecure, environ=settings.environ, connections=settings.jobs + 1, actions=actions
+        reference,
+        insecure=settings.insecure,
+        environ=settings.environ,
+        patience=settings.patience,
+        connections=settings.jobs + 1,
+        actions=actions,
     )
     return RegistryEnd(reference, resources.enter_context(sources))
 

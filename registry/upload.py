@@ -211,6 +211,11 @@ class Upload:
             raise
         if answer is not None:
             self._repository.check_answered(answer, self._blob, self._subject)
+            # Anybody on the way can answer 201: one that does not say what was stored is not taken at its word.
+            if "docker-content-digest" not in answer.headers and not self._repository.has(self._blob):
+                raise NotInRegistry(
+                    f"{self._subject}: {self._client.registry} says that it took the blob, and has not", url=answer.url
+                )
 
     def _patiently(self, action: Callable[[], Answer]) -> Answer | None:
         """An answer, however long it takes, while the registry answers otherwise; None when the blob is there without one.

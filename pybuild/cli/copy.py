@@ -7,7 +7,7 @@ import sys
 import click
 
 from pybuild import registries
-from pybuild.cli.registry_options import insecure_option
+from pybuild.cli.registry_options import insecure_option, timeout_option
 from pybuild.progress import MODES, open_progress
 
 _HELP = """Copy an image, to the byte, from SOURCE to TARGET.
@@ -23,12 +23,30 @@ is mounted. All platforms of an image are copied, but to docker-archive, which h
 @click.option("--platform", metavar="OS/ARCH", help="Only the image for this platform.")
 @click.option("--referrers", is_flag=True, help="Copy what refers to the image too: signatures, attestations.")
 @insecure_option
+@timeout_option
 @click.option("-j", "--jobs", type=click.IntRange(1), default=4, show_default=True, help="Blobs at the same time.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
 @click.option("--progress", type=click.Choice(MODES), default="auto", show_default=True, help="How to show what happens.")
 def command(
-    source: str, target: str, platform: str | None, referrers: bool, insecure: bool, jobs: int, quiet: bool, progress: str
+    source: str,
+    target: str,
+    platform: str | None,
+    referrers: bool,
+    insecure: bool,
+    timeout_seconds: float | None,
+    jobs: int,
+    quiet: bool,
+    progress: str,
 ) -> None:
     shown = open_progress("quiet" if quiet else progress, sys.stderr)
-    copied = registries.copy(source, target, platform=platform, referrers=referrers, insecure=insecure, jobs=jobs, progress=shown)
+    copied = registries.copy(
+        source,
+        target,
+        platform=platform,
+        referrers=referrers,
+        insecure=insecure,
+        timeout_seconds=timeout_seconds,
+        jobs=jobs,
+        progress=shown,
+    )
     click.echo(copied.digest if quiet else f"Digest: {copied.digest}")

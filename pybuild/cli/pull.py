@@ -7,7 +7,7 @@ import sys
 import click
 
 from pybuild import registries
-from pybuild.cli.registry_options import insecure_option
+from pybuild.cli.registry_options import insecure_option, timeout_option
 from pybuild.progress import MODES, open_progress
 
 
@@ -16,14 +16,25 @@ from pybuild.progress import MODES, open_progress
 @click.option("--platform", metavar="OS/ARCH", help="Which image of several; else this machine's.")
 @click.option("--all", "-a", "all_platforms", is_flag=True, help="The images for all platforms.")
 @insecure_option
+@timeout_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the name alone.")
 @click.option("--progress", type=click.Choice(MODES), default="auto", show_default=True, help="How to show what happens.")
-def command(name: str, platform: str | None, all_platforms: bool, insecure: bool, quiet: bool, progress: str) -> None:
+def command(
+    name: str,
+    platform: str | None,
+    all_platforms: bool,
+    insecure: bool,
+    timeout_seconds: float | None,
+    quiet: bool,
+    progress: str,
+) -> None:
     """Fetch the image NAME from its registry."""
     if all_platforms and platform is not None:
         raise click.UsageError("--all and --platform exclude each other")
     shown = open_progress("quiet" if quiet else progress, sys.stderr)
-    image = registries.pull(name, platform=platform, all_platforms=all_platforms, insecure=insecure, progress=shown)
+    image = registries.pull(
+        name, platform=platform, all_platforms=all_platforms, insecure=insecure, timeout_seconds=timeout_seconds, progress=shown
+    )
     from pybuild.registry.reference import Reference
 
     if not quiet:

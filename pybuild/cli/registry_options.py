@@ -38,3 +38,13 @@ def _distrust(ctx: click.Context, parameter: click.Parameter, value: str | None)
         raise click.BadParameter(str(error), ctx, parameter) from None
     if not is_verified:
         ctx.params["insecure"] = True
+
+
+timeout_option = click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="How long all of it may take; as long as it gets on otherwise.",
+)
+"""`--timeout`; the function takes `timeout_seconds`."""

@@ -366,3 +366,42 @@ def test_a_full_disk_is_told_and_leaves_nothing(faulty, image, name, other_store
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert failed.value.errno == errno.EFBIG
     assert is_empty(other_store) and not other_store.has(image.manifest.layers[0])
+
+
+@pytest.mark.parametrize("direction", ["pull", "push"])
+def test_a_whole_time_that_is_up(direction, faulty, fault, image, name, store, other_store):
+    """The registry is there and answers, but not in time."""
+    from pybuild.registry.errors import OutOfTime
+    from pybuild.registry.retries import Patience
+
+    ended = threading.Event()
+    wanted = "PUT /v2/new/manifests" if direction == "push" else BLOB + layer(image)
+    faulty.hold_before = lambda request: ended.wait(20) if request.startswith(wanted) else None
+    try:
+        with pytest.raises(OutOfTime, match="time is up"):
+            if direction == "pull":
+                pull(other_store, name, patience=Patience.within(0.5))
+            else:
+                push(store, image, Reference.parse(f"{faulty.host}/new"), patience=Patience.within(0.5))
+    finally:
+        ended.set()
+    assert direction == "push" or is_empty(other_store)
+    with pytest.raises(OutOfTime):
+        resolve(name, patience=Patience.within(0.0))
+
+
+@pytest.mark.parametrize("status", [200, 201])
+def test_an_answer_that_does_not_say_what_was_stored_is_not_believed(status, faulty, fault, store, make_image, pauses):
+    """As of a captive portal, or of a proxy that thinks well of itself: nothing has reached the registry."""
+    image, name = make_image(store, {"a": b"1"}), Reference.parse(f"{faulty.host}/new")
+    faulty.faults = [fault("PUT .*manifests", status=status)]
+    push(store, image, name, patience=pauses.patience)
+    assert faulty.manifests["new", "latest"][0] == image.manifest.raw
+    faulty.manifests.clear()
+    faulty.faults = [fault("PUT .*manifests", status=status, times=9)]
+    with pytest.raises(DigestMismatch, match="got nothing in the registry"):
+        push(store, image, name, patience=pauses.patience)
+    faulty.blobs.clear()
+    faulty.faults = [fault("PUT .*blobs", status=201)]
+    push(store, image, name, patience=pauses.patience)
+    assert set(faulty.blobs) == {str(blob.digest) for blob in image.manifest.blobs}

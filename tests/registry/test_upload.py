@@ -270,3 +270,27 @@ def test_whatever_breaks_off_the_blob_is_right_or_an_error_is_told(size, chunk, 
                 assert re.search(r"app: blob [0-9a-f]{12}", str(error))
             else:
                 assert registry.blobs[str(blob.digest)] == content
+
+
+def test_a_token_that_expires_in_the_middle_is_replaced_and_no_byte_is_lost(send, faulty, fault):
+    """The second piece is refused, by one who wants a new token; the upload goes on with it."""
+    challenge = {"WWW-Authenticate": f'Bearer realm="http://{faulty.host}/token",service="r"'}
+    faulty.faults = [
+        fault("POST", status=401, headers=challenge),
+        fault("GET /token", status=200, content=b'{"token":"first-token"}'),
+        fault("GET /token", status=200, content=b'{"token":"second-token"}'),
+    ]
+    seen = []
+    original = faulty.fault_for
+
+    def expire(request):
+        if request.startswith("PATCH"):
+            seen.append(faulty.headers[-1].get("Authorization"))
+            if len(seen) == 2:
+                return fault("", status=401, headers=challenge)
+        return original(request)
+
+    faulty.fault_for = expire
+    send(os.urandom(3 * MB))
+    assert seen == ["Bearer first-token", "Bearer first-token", "Bearer second-token", "Bearer second-token"]
+    assert faulty.count("POST") == 2, "the first was the one without a token"
