@@ -7,20 +7,20 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pybuild.builder import bases
-from pybuild.builder.announcing import announce_cached, announcer
-from pybuild.builder.assemble import image_config, image_layers
-from pybuild.builder.cached import Result, cached_result, file_steps
-from pybuild.builder.context import Context, check_folder, choice_of, localised
-from pybuild.builder.entitlements import check_entitlements
+from pybuild.builder.contexts import bases
+from pybuild.builder.contexts.context import Context, check_folder, choice_of, localised
 from pybuild.builder.errors import BuildError, Interrupted, LintFailed
 from pybuild.builder.events import Finished, Notice, Progress
 from pybuild.builder.graph import CopyStep, GitStep, HttpStep, RunStep, SourceStep, Step
-from pybuild.builder.keys import history_keys, own_keys, step_keys
-from pybuild.builder.planning import Plan, make_plan, read_dockerfile
-from pybuild.builder.recording import Recorder, recorded
-from pybuild.builder.refusal import refuse
+from pybuild.builder.planning.entitlements import check_entitlements
+from pybuild.builder.planning.memory import Plan, make_plan, read_dockerfile
+from pybuild.builder.planning.refusal import refuse
+from pybuild.builder.publishing.assemble import image_config, image_layers
+from pybuild.builder.records.cached import Result, cached_result, file_steps
+from pybuild.builder.records.keys import history_keys, own_keys, step_keys
+from pybuild.builder.records.recording import Recorder, recorded
 from pybuild.builder.request import BuildRequest, BuildResult, Output
+from pybuild.builder.steps.announcing import announce_cached, announcer
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Image, Manifest, Platform
 from pybuild.registry.values import replace
@@ -52,7 +52,7 @@ def build(request: BuildRequest, *, workspace: Workspace, progress: Progress) ->
 def _build(request: BuildRequest, workspace: Workspace, progress: Progress, started: float) -> BuildResult:
     store = workspace.store
     if request.outputs or request.push:
-        from pybuild.builder.export import check_outputs
+        from pybuild.builder.publishing.export import check_outputs
 
         check_outputs(request)
     platform = request.platform or Platform.here()
@@ -87,7 +87,7 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
     with contextlib.ExitStack() as stack:
         uploads = None
         if request.push or request.outputs:
-            from pybuild.builder.uploading import uploading
+            from pybuild.builder.publishing.uploading import uploading
 
             uploads = stack.enter_context(uploading(request, workspace, progress))
         recorder = stack.enter_context(recorded(plan, request, workspace, uploads or progress))
@@ -96,7 +96,7 @@ def _build(request: BuildRequest, workspace: Workspace, progress: Progress, star
         results = _solve(plan, contexts, request, workspace, recorder)
         image = _publish(plan, results, recorder.keys, request, workspace)
         if request.outputs or request.push:
-            from pybuild.builder.export import export
+            from pybuild.builder.publishing.export import export
 
             if uploads is not None:
                 uploads.finish()
@@ -148,7 +148,7 @@ def _solve(
     fresh: frozenset[int] = frozenset()
     anew: frozenset[int] = frozenset()
     if request.no_cache or request.no_cache_filter:
-        from pybuild.builder.freshness import fresh_steps, named_steps
+        from pybuild.builder.records.freshness import fresh_steps, named_steps
 
         fresh = progress.fresh = fresh_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
         anew = named_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
@@ -165,8 +165,8 @@ def _solve(
     with_indexes = not any(isinstance(step, RunStep) for step in graph.steps)
     read_images = bases.read_images(graph, missing, plan.images)
     bases.complete(read_images, request, workspace, listener=progress.emit, with_indexes=with_indexes)
-    from pybuild.builder.execute import Job
-    from pybuild.builder.making import make
+    from pybuild.builder.steps.execute import Job
+    from pybuild.builder.steps.making import make
 
     job = Job(
         graph=graph,

@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pybuild.builder import privilege
-from pybuild.builder.confinement import Confinement
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.ownership import make_whiteout
-from pybuild.builder.sandbox import cgroups, kernel, mapping, privileges, tries
+from pybuild.builder.sandbox import cgroups, kernel, mapping, privilege, privileges, tries
+from pybuild.builder.sandbox.confinement import Confinement
 from pybuild.builder.sandbox.inside import inside
 from pybuild.builder.sandbox.network import find_stack
 from pybuild.registry.errors import RegistryError

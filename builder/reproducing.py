@@ -75,7 +75,7 @@ def verify_reproducible(request: BuildRequest, *, workspace: Workspace, progress
             raise _explained(one, two, first, second)
         _adopt(one, first, workspace, request)
     if request.outputs or request.push:
-        from pybuild.builder.export import export
+        from pybuild.builder.publishing.export import export
 
         export(one, request, workspace, progress)
     digest = one.manifest.descriptor.digest

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pybuild.builder.confinement import Confinement
 from pybuild.builder.graph import Pairs
+from pybuild.builder.sandbox.confinement import Confinement
 from pybuild.registry import Digest, Platform, Reference
 from pybuild.registry.values import frozen
 

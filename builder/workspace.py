@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from pybuild.builder import written
-from pybuild.builder.database import Database, StepRecord
+from pybuild.builder.records.database import Database, StepRecord
+from pybuild.builder.upkeep import written
 from pybuild.registry import Descriptor, Digest, Image, Store
 from pybuild.registry.errors import BlobNotFound, StoreError
 from pybuild.registry.values import frozen

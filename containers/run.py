@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from pybuild.builder.accounts import resolve_user
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.request import Limit
-from pybuild.builder.roots import make_root
 from pybuild.builder.sandbox.folders import furnish
 from pybuild.builder.sandbox.ground import Ground, Standing, first_guess, is_user_namespace_needed
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command
 from pybuild.builder.sandbox.terminal import run_on_terminal
-from pybuild.builder.snapshots import Snapshots
+from pybuild.builder.steps.accounts import resolve_user
+from pybuild.builder.steps.roots import make_root
+from pybuild.builder.steps.snapshots import Snapshots
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import RunConfig
 from pybuild.registry.lazy import complete

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from pybuild.builder.confinement import Confinement
 from pybuild.builder.events import Event, Progress
 from pybuild.builder.request import BuildRequest, BuildResult, Limit, Output, RunOptions, SecretSource
+from pybuild.builder.sandbox.confinement import Confinement
 from pybuild.builder.workspace import Workspace, default_root
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference

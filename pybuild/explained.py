@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-from pybuild.builder import explaining
-from pybuild.builder.explaining import Change, Explained, Explanation, where
-from pybuild.builder.history import CANCELED, FAILED, HIT, RAN, UNTOUCHED, Build
+from pybuild.builder.records import explaining
+from pybuild.builder.records.explaining import Change, Explained, Explanation, where
+from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, UNTOUCHED, Build
 from pybuild.listings import since
 from pybuild.progress.text import printable, size
 

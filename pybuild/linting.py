@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pybuild.builder.context import Context
+from pybuild.builder.contexts.context import Context
+from pybuild.builder.contexts.ignore import Ignore
 from pybuild.builder.errors import ContextError
-from pybuild.builder.ignore import Ignore
 from pybuild.builder.lint import Finding, Known, Report, Settings, base_key, settings_of
 from pybuild.builder.lint import lint as lint_dockerfile
 from pybuild.builder.lint.mending import mend, text_of

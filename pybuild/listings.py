@@ -8,7 +8,7 @@ from calendar import timegm
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pybuild.builder.patterns import translate
+from pybuild.builder.contexts.patterns import translate
 from pybuild.progress.text import size
 from pybuild.registry.config import run_config_document
 from pybuild.registry.reference import Reference

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from pybuild.builder.errors import BuildError
-from pybuild.builder.explaining import Explanation, explain
-from pybuild.builder.history import Build, History
+from pybuild.builder.records.explaining import Explanation, explain
+from pybuild.builder.records.history import Build, History
 from pybuild.builder.workspace import Workspace, default_root
 
 _LISTED = 20

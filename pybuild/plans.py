@@ -10,7 +10,7 @@ from pathlib import Path
 from pybuild.builder.describe import describe, document
 from pybuild.builder.dot import dot
 from pybuild.builder.graph import BuildGraph
-from pybuild.builder.inquiry import at_hand, planned
+from pybuild.builder.lint.inquiry import at_hand, planned
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import default_root
 from pybuild.registry import Platform, Store

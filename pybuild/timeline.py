@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pybuild.builder.events import MAKE, PACK, Worked
-from pybuild.builder.history import Trace
+from pybuild.builder.records.history import Trace
 from pybuild.registry.progress import Transferred
 from pybuild.registry.values import frozen
 

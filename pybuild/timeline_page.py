@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from pybuild.builder.events import MAKE, PACK
-from pybuild.builder.explaining import Explained, Explanation, where
-from pybuild.builder.history import FAILED, HIT, RAN, UNTOUCHED
+from pybuild.builder.records.explaining import Explained, Explanation, where
+from pybuild.builder.records.history import FAILED, HIT, RAN, UNTOUCHED
 from pybuild.explained import step_lines
 from pybuild.progress.text import size
 from pybuild.timeline import PULL, PUSH, Work, critical_path, ready

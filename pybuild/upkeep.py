@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pybuild.builder.holdings import IMAGE, KINDS, LEFTOVER, MOUNT, STEP, TREE, Holding, Holdings, holdings
-from pybuild.builder.pruning import Pruned, Wish, choose
-from pybuild.builder.pruning import prune as prune_workspace
+from pybuild.builder.upkeep.holdings import IMAGE, KINDS, LEFTOVER, MOUNT, STEP, TREE, Holding, Holdings, holdings
+from pybuild.builder.upkeep.pruning import Pruned, Wish, choose
+from pybuild.builder.upkeep.pruning import prune as prune_workspace
 from pybuild.builder.workspace import Workspace, default_root
 from pybuild.measures import read_size
 from pybuild.registry.errors import StoreError
 
 if TYPE_CHECKING:
-    from pybuild.builder.verification import Verified
+    from pybuild.builder.upkeep.verification import Verified
 
 LIMIT = "PYBUILD_KEEP_STORAGE"
 _LEAST_LIMIT = 10 * 10**9
@@ -78,14 +78,14 @@ def verify(
     The texts say what was done about each fault, and about images that lost a part by it.
     """
     from pybuild.builder.sandbox.inside import over_trees
-    from pybuild.builder.verification import verify as verify_workspace
+    from pybuild.builder.upkeep.verification import verify as verify_workspace
 
     def look() -> tuple[Verified, tuple[str, ...]]:
         with _open(root) as workspace, workspace.store.lock("build", exclusive=repair):
             found = verify_workspace(workspace, jobs=jobs)
             if not repair or not found.faults:
                 return found, ()
-            from pybuild.builder.repair import repair as repair_workspace
+            from pybuild.builder.upkeep.repair import repair as repair_workspace
 
             return found, repair_workspace(workspace, found)
 

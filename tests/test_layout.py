@@ -30,7 +30,7 @@ ONE_PLACE = {
     "isal": {"builder/layers/compression.py"},
     "zstandard": {"builder/layers/compression.py"},
     "ctypes": {"builder/sandbox/kernel.py"},
-    "blake3": {"builder/context.py"},
+    "blake3": {"builder/contexts/context.py"},
 }
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 

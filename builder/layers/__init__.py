@@ -1,1 +1,1 @@
-"""TODO"""
+"""Layers as values: entries, indexes, tar, the packing pipeline, extraction, differences."""

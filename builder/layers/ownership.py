@@ -9,10 +9,10 @@ import errno
 import os
 import stat
 
-from pybuild.builder import privilege
 from pybuild.builder.errors import LayerError
 from pybuild.builder.layers.entry import Entry
 from pybuild.builder.layers.index import WHITEOUT, is_marked_whiteout
+from pybuild.builder.sandbox import privilege
 
 
 def give(entry: Entry, target: int | str, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from pybuild.builder.contexts.exclusion import Exclusion, Matched, exclusion
+from pybuild.builder.contexts.patterns import is_pattern, translate
 from pybuild.builder.errors import CopyError
-from pybuild.builder.exclusion import Exclusion, Matched, exclusion
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import Tree, follow, walk
-from pybuild.builder.patterns import is_pattern, translate
 from pybuild.registry.values import frozen
 
 HiddenBy = Callable[[str], str | None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from pybuild.builder.contexts.ignore import Ignore
 from pybuild.builder.graph import Pairs
-from pybuild.builder.ignore import Ignore
 from pybuild.builder.lint.looking import Looked
 from pybuild.grammar import Span
 from pybuild.grammar.comments import Surroundings

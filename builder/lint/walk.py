@@ -10,10 +10,10 @@ import posixpath
 from bisect import bisect_left
 from collections.abc import Mapping
 
-from pybuild.builder.arguments import platform_args
 from pybuild.builder.lint.looking import Looked, body_place, close_to, look, look_split
 from pybuild.builder.lint.parts import expanded, origins, read_platform
 from pybuild.builder.lint.seen import Given, Head, Known, Line, Missing, Mounted, Used, View
+from pybuild.builder.planning.arguments import platform_args
 from pybuild.grammar import DockerfileError, Source, Span, parse
 from pybuild.grammar.comments import surroundings
 from pybuild.grammar.instructions import Arg, Copy, Dockerfile, Instruction, OnBuild, Pairs, Run, Stage, Start, Word, Words

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
-from pybuild.builder.context import Context, is_local
+from pybuild.builder.contexts.context import Context, is_local
+from pybuild.builder.contexts.ignore import Ignore
 from pybuild.builder.errors import ContextError, LayerError
 from pybuild.builder.graph import GitStep
-from pybuild.builder.ignore import Ignore
 from pybuild.builder.layers.copying import archived
 from pybuild.builder.layers.draft import Draft
 from pybuild.builder.layers.entry import Entry, Kind

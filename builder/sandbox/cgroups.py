@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pybuild.builder import privilege
-from pybuild.builder.confinement import Confinement
+from pybuild.builder.sandbox import privilege
+from pybuild.builder.sandbox.confinement import Confinement
 
 PREFIX = "pybuild-"
 _PERIOD = 100_000

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pybuild.builder import privilege
 from pybuild.builder.errors import SandboxError, SandboxRefused
 from pybuild.builder.layers.ownership import mark_opaque
-from pybuild.builder.sandbox import tries
+from pybuild.builder.sandbox import privilege, tries
 
 T = TypeVar("T")
 _DOCTOR = "'pybuild doctor' says what this place allows"

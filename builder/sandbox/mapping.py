@@ -9,8 +9,8 @@ import os
 import shutil
 from dataclasses import dataclass
 
-from pybuild.builder import privilege
 from pybuild.builder.errors import SandboxError
+from pybuild.builder.sandbox import privilege
 
 Rows = tuple[tuple[int, int, int], ...]
 

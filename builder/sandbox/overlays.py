@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from pybuild.builder import privilege
-from pybuild.builder.sandbox import kernel
+from pybuild.builder.sandbox import kernel, privilege
 from pybuild.builder.sandbox.spec import Overlay, Plain
 
 # What mount(2) takes is a page.

@@ -15,9 +15,8 @@ import signal
 import termios
 from collections.abc import Iterable
 
-from pybuild.builder import privilege
-from pybuild.builder.accounts import Account
-from pybuild.builder.sandbox import kernel
+from pybuild.builder.sandbox import kernel, privilege
+from pybuild.builder.steps.accounts import Account
 
 # Source: moby, daemon/pkg/oci/caps/defaults.go; linux/capability.h for the numbers.
 CAPABILITIES = {

@@ -19,9 +19,8 @@ import socket
 import threading
 from collections.abc import Callable
 
-from pybuild.builder import privilege
 from pybuild.builder.errors import NetworkRefused, SandboxError, SandboxRefused
-from pybuild.builder.sandbox import kernel, mapping
+from pybuild.builder.sandbox import kernel, mapping, privilege
 from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spawning import LARGEST_MESSAGE, serve
 from pybuild.builder.sandbox.spec import Command

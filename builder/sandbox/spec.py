@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from pybuild.builder.accounts import Account
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import follow
 from pybuild.builder.sandbox import kernel
+from pybuild.builder.steps.accounts import Account
 
 Lookup = Callable[[str], Entry | None]
 NETWORKS = ("default", "host", "none")

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from pybuild.builder.inquiry import Checked, at_hand, check, outlined, targeted
+from pybuild.builder.lint.inquiry import Checked, at_hand, check, outlined, targeted
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import default_root
 from pybuild.calls import check_json, outline_json, outline_text, targets_json, targets_text

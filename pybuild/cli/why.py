@@ -9,7 +9,7 @@ import time
 import click
 
 from pybuild import explained, past
-from pybuild.builder.explaining import where
+from pybuild.builder.records.explaining import where
 
 
 @click.command("why", short_help="Say why the steps of a build ran, or did not")

@@ -9,8 +9,8 @@ import pytest
 
 import pybuild
 from pybuild.builder.dot import dot
-from pybuild.builder.plan import needed_images, plan
-from pybuild.builder.wanted import Options
+from pybuild.builder.planning.plan import needed_images, plan
+from pybuild.builder.planning.wanted import Options
 from pybuild.cli import run
 from pybuild.grammar import Source, parse
 from pybuild.registry import Platform

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pybuild.builder.events import MAKE, PACK, Worked
-from pybuild.builder.history import Trace
+from pybuild.builder.records.history import Trace
 from pybuild.cli import run
 from pybuild.registry.progress import Transferred
 from pybuild.timeline import PULL, PUSH, Watch, Work, critical_path, ready

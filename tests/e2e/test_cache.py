@@ -187,8 +187,8 @@ def test_a_warm_build_imports_nothing_heavy(context, root):
             "concurrent.futures",
             "ctypes",
             "click",
-            "pybuild.builder.execute",
-            "pybuild.builder.plan",
+            "pybuild.builder.steps.execute",
+            "pybuild.builder.planning.plan",
             "pybuild.grammar.instructions",
         ),
     }

@@ -151,7 +151,7 @@ def test_one_platform_of_an_index(registry, path, store, index, do_copy, other_s
 
 
 def test_an_index_in_the_store_counts_with_all_its_platforms(store, index):
-    from pybuild.builder.holdings import holdings
+    from pybuild.builder.upkeep.holdings import holdings
     from pybuild.builder.workspace import Workspace
     from pybuild.removal import remove
 

@@ -312,7 +312,7 @@ def test_referrers(call, put_manifest):
 
 
 def test_an_artifact_is_kept_as_long_as_its_subject(call, put_manifest, served):
-    from pybuild.builder.holdings import holdings
+    from pybuild.builder.upkeep.holdings import holdings
     from pybuild.builder.workspace import Workspace
 
     content, _ = put_manifest()

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pybuild.builder.describe import document
 from pybuild.builder.lint import Edit, Finding, Known, lint
 from pybuild.builder.lint.mending import apply, mend, text_of
-from pybuild.builder.plan import plan
-from pybuild.builder.wanted import Options
+from pybuild.builder.planning.plan import plan
+from pybuild.builder.planning.wanted import Options
 from pybuild.grammar import Source, Span, parse
 from pybuild.registry import Platform
 

@@ -14,7 +14,7 @@ import pytest
 
 from pybuild import calls
 from pybuild.builder.errors import PlanError
-from pybuild.builder.inquiry import outlined, targeted
+from pybuild.builder.lint.inquiry import outlined, targeted
 from pybuild.builder.request import BuildRequest
 from pybuild.registry import ImageConfig, Platform, RunConfig
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pybuild.builder.ignore import Ignore
+from pybuild.builder.contexts.ignore import Ignore
 from pybuild.builder.lint import BY_NAME, RULES, Known, Report, base_key, images_of, lint
 from pybuild.builder.lint.mending import mend, text_of
 from pybuild.grammar import DockerfileError, Source, parse

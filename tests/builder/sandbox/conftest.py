@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pybuild.builder.accounts import Account
 from pybuild.builder.layers.index import MergedView, TreeView
 from pybuild.builder.sandbox.folders import clear, make_overlay, provide_files
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command, sandbox_mounts, traces
+from pybuild.builder.steps.accounts import Account
 
 
 @pytest.fixture(scope="module")

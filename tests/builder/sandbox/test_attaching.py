@@ -10,12 +10,12 @@ import textwrap
 
 import pytest
 
-from pybuild.builder.accounts import Account
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.changes import changes
 from pybuild.builder.layers.index import MergedView, TreeView
 from pybuild.builder.sandbox.folders import make_overlay
 from pybuild.builder.sandbox.spec import Attachment, Folder, Memory, Overlay, Secret
+from pybuild.builder.steps.accounts import Account
 
 pytestmark = pytest.mark.root
 

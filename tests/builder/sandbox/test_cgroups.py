@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pybuild.builder.confinement import Confinement
 from pybuild.builder.sandbox import cgroups
 from pybuild.builder.sandbox.cgroups import Group, Place, forget, places
+from pybuild.builder.sandbox.confinement import Confinement
 
 V1 = """\
 32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct

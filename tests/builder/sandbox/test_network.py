@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pybuild.builder.accounts import Account
 from pybuild.builder.errors import NetworkRefused
 from pybuild.builder.sandbox.network import STACKS, Stack, find_stack, resolvers
+from pybuild.builder.steps.accounts import Account
 
 pytestmark = pytest.mark.root
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pybuild.builder.accounts import Account
+from pybuild.builder.steps.accounts import Account
 
 pytestmark = pytest.mark.root
 FOURTEEN = "00000000a80425fb"

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from pybuild.builder.accounts import Account
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.changes import changes
 from pybuild.builder.layers.index import MergedView, TreeView
 from pybuild.builder.sandbox.folders import make_overlay
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command
+from pybuild.builder.steps.accounts import Account
 
 pytestmark = pytest.mark.root
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +30,7 @@ def program(folder, lowers, values, *, output):
     """A Python program that tells the server's pid, runs `Command(<values>)`, and exits as that does."""
     return textwrap.dedent(f"""
         import sys; sys.path.insert(0, {str(ROOT)!r}); import pybuild; pybuild.__path__.append({str(ROOT)!r})
-        from pybuild.builder.accounts import Account
+        from pybuild.builder.steps.accounts import Account
         from pybuild.builder.sandbox.folders import make_overlay
         from pybuild.builder.sandbox.server import SpawnServer
         from pybuild.builder.sandbox.spec import Command

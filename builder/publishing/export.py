@@ -1,0 +1,118 @@
+"""Where a built image goes beside the store: `-o type=...` and `--push`. One function for each type, in EXPORTERS."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pybuild.builder.errors import ExportError
+from pybuild.builder.events import OneAtATime, Progress
+from pybuild.builder.request import BuildRequest, Output
+from pybuild.builder.workspace import Workspace
+from pybuild.registry import Image, Reference
+
+Exporter = Callable[[Image, Output, BuildRequest, Workspace, Progress], None]
+
+
+def check_outputs(request: BuildRequest) -> None:
+    """Raise ExportError, before any work, for an output that cannot be written."""
+    for output in request.outputs:
+        if output.type not in EXPORTERS:
+            raise ExportError(f"no such output type: {output.type}", hint=f"there are {', '.join(sorted(EXPORTERS))}")
+        if output.dest is None and output.type in ("oci", "docker", "tar", "local"):
+            raise ExportError(f"-o type={output.type} needs a destination", hint=f"write -o type={output.type},dest=PATH")
+        if output.dest not in (None, "-") and not Path(str(output.dest)).absolute().parent.is_dir():
+            raise ExportError(
+                f"no such folder: {Path(str(output.dest)).absolute().parent}", hint="make it, or choose another dest"
+            )
+    pushes = request.push or any(output.type == "registry" for output in request.outputs)
+    named = any(dict(output.attributes).get("name") for output in request.outputs)
+    if pushes and not request.tags and not named:
+        raise ExportError("nothing to push: the image has no name", hint="give it one with -t NAME")
+
+
+def export(image: Image, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:
+    """Write all outputs. Raises ExportError and RegistryError."""
+    for output in request.outputs:
+        try:
+            EXPORTERS[output.type](image, output, request, workspace, progress)
+        except OSError as error:
+            raise ExportError(f"cannot write {output.dest}: {error.strerror}") from error
+    if request.push and not any(output.type == "registry" for output in request.outputs):
+        _registry(image, Output("registry"), request, workspace, progress)
+
+
+def _names(output: Output, request: BuildRequest) -> tuple[Reference, ...]:
+    named = dict(output.attributes).get("name")
+    return tuple(Reference.parse(name) for name in named.split(",")) if named else request.tags
+
+
+@contextlib.contextmanager
+def _opened(dest: str | None) -> Iterator[BinaryIO]:
+    """The file, complete or not there at all; `-` is standard output."""
+    if dest in (None, "-"):
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(str(dest))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _archive(image: Image, output: Output, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:
+    names = _names(output, request)
+    if dict(output.attributes).get("tar") == "false" and output.dest not in (None, "-"):
+        from pybuild.registry.layout import write_layout
+
+        write_layout(workspace.store, image, names, Path(str(output.dest)))
+        return
+    from pybuild.registry.archives import save
+
+    with _opened(output.dest) as file:
+        save(workspace.store, [(image, names)], file, docker=output.type == "docker")
+
+
+def _tar(image: Image, output: Output, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:
+    from pybuild.builder.publishing.filesystem import write_tar
+
+    with _opened(output.dest) as file:
+        write_tar(image, workspace, file)
+
+
+def _local(image: Image, output: Output, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:
+    from pybuild.builder.publishing.filesystem import write_folder
+
+    write_folder(image, workspace, str(output.dest))
+
+
+def _registry(image: Image, output: Output, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:
+    from pybuild.registry.transfer import push
+
+    listener = OneAtATime(progress).emit
+    for name in _names(output, request):
+        push(workspace.store, image, name, insecure=request.insecure, listener=listener)
+
+
+def _image(image: Image, output: Output, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:
+    if dict(output.attributes).get("push") == "true":
+        _registry(image, output, request, workspace, progress)
+
+
+EXPORTERS: dict[str, Exporter] = {
+    "docker": _archive,
+    "image": _image,
+    "local": _local,
+    "oci": _archive,
+    "registry": _registry,
+    "tar": _tar,
+}

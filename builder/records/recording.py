@@ -1,0 +1,100 @@
+"""Listening to a build, and writing down at its end what it did: the row that `why` and the next build's `--explain` read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from pybuild.builder.events import CANCELED as CANCELED_ERROR
+from pybuild.builder.events import Event, Finished, Progress, Recorded, StepFinished
+from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep, Step
+from pybuild.builder.planning.memory import Plan
+from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, UNTOUCHED, Build, History, Outcome, Read, outline
+from pybuild.builder.request import BuildRequest
+from pybuild.builder.workspace import Workspace
+
+# Part of the name of an outline: another way to write it down is another outline.
+_FORMAT = 1
+
+
+class Recorder:
+    """Progress that notes what becomes of each step, and hands everything on. The solver fills in `keys` and `fresh`."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.outcomes: dict[int, Outcome] = {}
+        self._reads: list[tuple[Step, Read]] = []
+        self.keys: tuple[str, ...] = ()
+        self.fresh: frozenset[int] = frozenset()
+        self.image: str | None = None
+        self.number: int | None = None
+
+    def note_read(self, step: Step, origin: str, digest: str) -> None:
+        """A step reads that much out of a context."""
+        self._reads.append((step, Read(origin, digest)))
+
+    def reads(self, graph: BuildGraph) -> list[tuple[int, Read]]:
+        """What was noted, by the numbers of the steps."""
+        numbers = {id(step): number for number, step in enumerate(graph.steps)}
+        return [(numbers[id(step)], item) for step, item in self._reads]
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if type(event) is StepFinished:
+            state = HIT if event.is_cached else RAN if event.error is None else FAILED
+            if event.error == CANCELED_ERROR:
+                state = CANCELED
+            self.outcomes[event.step] = Outcome(state, event.seconds, event.error)
+        elif type(event) is Finished:
+            self.image = event.image_id
+        self._progress.emit(event)
+
+
+@contextmanager
+def recorded(plan: Plan, request: BuildRequest, workspace: Workspace, progress: Progress) -> Iterator[Recorder]:
+    """A recorder for one build; its row is written on leaving, also after an error."""
+    recorder, started = Recorder(progress), time.time()
+    try:
+        yield recorder
+    finally:
+        if recorder.keys:
+            _write(plan, request, workspace, recorder, started)
+
+
+def _name_of(request: BuildRequest) -> str:
+    """The Dockerfile, as a path if it is a file."""
+    if request.inline is not None:
+        return request.inline.name
+    return os.path.abspath(request.dockerfile or os.path.join(request.context, "Dockerfile"))
+
+
+def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Recorder, started: float) -> None:
+    history, graph, keys = History(workspace.database), plan.graph, recorder.keys
+    name = hashlib.sha256(repr((_FORMAT, keys, plan.source.name, plan.source.text)).encode(errors="surrogateescape")).hexdigest()
+    content = None if history.has_outline(name) else outline(graph, keys, recorder.reads(graph))
+    solid = [n for n, step in enumerate(graph.steps) if not isinstance(step, MetaStep | SourceStep)]
+    build = Build(
+        0,
+        started,
+        time.time() - started,
+        _name_of(request),
+        request.target or "",
+        tuple(tag.familiar for tag in request.tags),
+        recorder.image,
+        {"fresh": [*sorted(recorder.fresh)], "compression": request.compression, "timestamp": request.timestamp},
+        _outcomes(graph, recorder.outcomes, solid),
+    )
+    used = {keys[number] for number in solid} | workspace.used_trees()
+    made = [keys[number] for number in solid if recorder.outcomes.get(number, _UNTOUCHED).state == RAN]
+    number = recorder.number = history.add(build, outline_name=name, outline=content, uses=used, made=made)
+    recorder.emit(Recorded(number))
+
+
+_UNTOUCHED = Outcome(UNTOUCHED)
+
+
+def _outcomes(graph: BuildGraph, heard: Mapping[int, Outcome], solid: list[int]) -> dict[int, Outcome]:
+    return {number: heard.get(number, _UNTOUCHED) for number in solid}

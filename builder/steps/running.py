@@ -1,0 +1,216 @@
+"""RUN: a command over the file system of the step below, in the sandbox; its upper directory becomes the step's tree."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+
+from pybuild.builder.errors import StepFailed
+from pybuild.builder.graph import RunStep
+from pybuild.builder.request import RunOptions
+from pybuild.builder.sandbox import mapping, privilege
+from pybuild.builder.sandbox.cgroups import Group, limited
+from pybuild.builder.sandbox.folders import furnish
+from pybuild.builder.sandbox.ground import Ground, Standing, first_guess
+from pybuild.builder.sandbox.network import Stack
+from pybuild.builder.sandbox.server import SpawnServer
+from pybuild.builder.sandbox.spec import Command, traces
+from pybuild.builder.steps.accounts import resolve_user
+from pybuild.builder.steps.attachments import Attachments
+from pybuild.builder.steps.debugging import Failure, keep, open_shell
+from pybuild.builder.steps.networking import Networking
+from pybuild.builder.steps.roots import make_root
+from pybuild.builder.steps.snapshots import Snapshots
+from pybuild.builder.workspace import GROUPS, Workspace, adopt_tree
+
+_KEPT_OUTPUT = 64 << 10
+_HOSTNAME = "pybuild"
+_SHOWN_LINES = 20
+# A disk with less room than that is full: whatever failed has failed for that.
+_LEAST_FREE = 1 << 20
+
+Output = Callable[[int, bytes], None]
+
+
+class Runner:
+    """Runs the RUN steps of one build. The spawn server starts with the first build that needs it, before any thread."""
+
+    def __init__(self, workspace: Workspace, attachments: Attachments, options: RunOptions) -> None:
+        self._workspace = workspace
+        self._options = options
+        self._attachments = attachments
+        self._server: SpawnServer | None = None
+        self._standing: Standing | None = None
+        self._networking: Networking | None = None
+        self._told: set[str] = set()
+        self._mutex = threading.Lock()
+        self._is_failed = False
+        self.failure: Failure | None = None
+        self._notify: Callable[[str], None] = lambda _: None
+
+    def start(self, notify: Callable[[str], None]) -> None:
+        """Start the spawn server; `notify` hears what the user should know of this place.
+
+        Call it while the process has one thread. Raises SandboxError.
+        """
+        if self._server is not None:
+            return
+        self._notify = notify
+        self._networking = Networking(notify)
+        where = (self._options.confinement.isolation, f"{self._workspace.store.root}/tmp")
+        guess = first_guess(*where)
+        server = self._server = SpawnServer.start()
+        self._standing = Standing(guess, lambda: server.find_ground(*where), notify)
+
+    def interrupt(self) -> None:
+        """End all steps that are running."""
+        if self._server is not None:
+            self._server.interrupt()
+
+    def close(self) -> None:
+        """End the spawn server."""
+        if self.failure is not None:
+            self.failure.close()
+        if self._server is not None:
+            self._server.close()
+        self._attachments.close()
+
+    def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output, check: Callable[[], None]) -> None:
+        """Run the step; what it changed is then the directory `place`. Raises StepFailed and SandboxError.
+
+        `check` is called while something is waited for, and may raise.
+        """
+        assert self._standing is not None
+        networking = self._networking
+        assert networking is not None
+
+        def run(ground: Ground) -> None:
+            # chroot leaves all of this place in reach, and has said so.
+            asked = "host" if ground.isolation == "chroot" and step.network == "default" else step.network
+            networking.on(asked, lambda *network: self._run(ground, network, step, snapshots, place, output=output, check=check))
+
+        self._standing.on(run)
+
+    def _run(
+        self,
+        ground: Ground,
+        network: tuple[str, Stack | None],
+        step: RunStep,
+        snapshots: Snapshots,
+        place: str,
+        *,
+        output: Output,
+        check: Callable[[], None],
+    ) -> None:
+        assert self._server is not None
+        kind, stack = network
+        trees = snapshots.trees(step.parent)
+        view = snapshots.underfoot(step.parent)
+        account = resolve_user(step.user, *snapshots.accounts(step.parent, view))
+        tail = bytearray()
+
+        def listen(stream: int, content: bytes) -> None:
+            tail.extend(content)
+            del tail[:-_KEPT_OUTPUT]
+            output(stream, content)
+
+        with contextlib.ExitStack() as held:
+            scratch = held.enter_context(self._workspace.scratch())
+            lookup = view.lookup
+            root = make_root(ground, trees, scratch)
+            furniture = furnish(
+                scratch,
+                root.rootfs,
+                lookup,
+                hostname=step.hostname or _HOSTNAME,
+                network=kind,
+                resolver=stack.resolver if stack else None,
+                hosts=self._options.hosts,
+                shm_size=self._options.shm_size,
+            )
+            group = held.enter_context(limited(self._options.confinement, os.urandom(6).hex(), f"{scratch}/{GROUPS}"))
+            self._tell_once(group.refused)
+            attached = held.enter_context(self._attachments.of(step, snapshots, scratch, check=check))
+            missing = (*(path for path, _ in furniture.missing), *traces(lookup, (item.target for item in attached.attachments)))
+            env = {"HOME": account.home} | dict(step.env) | dict(step.proxies) | dict(attached.variables)
+            command = Command(
+                argv=step.argv,
+                env=tuple(env.items()),
+                cwd=step.cwd,
+                account=account,
+                rootfs=furniture.rootfs,
+                network=kind,
+                stack=stack.argv if stack else (),
+                hostname=step.hostname or _HOSTNAME,
+                mounts=furniture.mounts,
+                missing=furniture.missing,
+                security=step.security,
+                attachments=attached.attachments,
+                groups=group.folders,
+                limits=tuple((limit.name, limit.soft, limit.hard) for limit in self._options.limits),
+            )
+            root.prepare(furniture, attached.attachments)
+            code = self._server.run(command, output=listen)
+            if code != 0:
+                error = _failed(step, code, bytes(tail).decode("utf-8", "replace"), self._memory_of(group))
+                if _is_full(scratch):
+                    where = self._workspace.store.root
+                    error.hint = f"No space left on device: the disk with {where} is full; 'pybuild prune' makes room"
+                if self._is_wanted(step):
+                    self.failure = Failure(step, command, root, missing, snapshots, held.pop_all())
+                raise error
+            adopt_tree(root.changes(missing), place)
+
+    def _is_wanted(self, step: RunStep) -> bool:
+        """Whether what a failed step has left is to be looked into; the first that failed is."""
+        with self._mutex:
+            if self._is_failed or not (self._options.debug_on_error or self._options.keep_failed):
+                return False
+            self._is_failed = True
+            return True
+
+    def look_into(self, *, compression: str, now: str) -> None:
+        """Do with what a failed step has left what is wanted. Behind all steps. Raises BuildError and RegistryError."""
+        if self.failure is None or self._server is None:
+            return
+        self._server.allow()
+        if self._options.debug_on_error:
+            open_shell(self.failure, self._server)
+        if self._options.keep_failed:
+            name = keep(self.failure, self._workspace, compression=compression, now=now).familiar
+            self._notify(
+                f"the failed step's files are the image {name}; enter it with 'pybuild run -it {name}', leave it with 'exit', "
+                f"and remove it with 'pybuild rmi {name}'"
+            )
+
+    def _tell_once(self, notices: tuple[str, ...]) -> None:
+        for notice in notices:
+            if notice not in self._told:
+                self._told.add(notice)
+                self._notify(notice)
+
+    def _memory_of(self, group: Group) -> int | None:
+        """How much memory there was, if it was not enough."""
+        return self._options.confinement.memory if group.ran_out_of_memory() else None
+
+
+def _is_full(folder: str) -> bool:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize < _LEAST_FREE
+
+
+def _failed(step: RunStep, code: int, output: str, memory: int | None) -> StepFailed:
+    lines = output.rstrip("\n").split("\n")[-_SHOWN_LINES:]
+    error = StepFailed(f"exit code {code}: {step.name}", exit_code=code, output="\n".join(lines))
+    if memory is not None:
+        error.message = f"out of memory, exit code {code}: {step.name}"
+        error.hint = f"--memory allows {memory >> 20} MiB; the kernel has ended what took more"
+    elif "Invalid argument" in output and privilege.has_one_id():
+        error.hint = f"if that was a change of owner: there is no id here but one; {mapping.advice()}"
+    elif code in (126, 127):
+        error.hint = f"{code} means that the command was not {'found in the image' if code == 127 else 'executable'}"
+    elif code == 137:
+        error.hint = "137 means that it was killed, often because memory ran out"
+    return error

@@ -1,0 +1,194 @@
+"""Why steps ran: golden folders of contexts, built one after the other; what is said of the last build is compared.
+
+`fixtures/explanations/NAME/1`, `2` ... are contexts, `options.json` in one of them how it is built (`prune` first, `fails`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+import pybuild as api
+from pybuild.builder.records.explaining import BASE, explain, matched
+from pybuild.builder.records.history import FAILED, HIT, RAN, Build, History, Outcome, Trace
+from pybuild.builder.workspace import Workspace
+from pybuild.explained import build_lines, explanation_document, explanation_lines
+from pybuild.past import explanation
+from pybuild.registry.values import replace
+
+CASES = Path(__file__).resolve().parents[3] / "fixtures" / "explanations"
+LATER = 7200
+
+
+def ended(build: Build | None) -> Build | None:
+    """A build that took no time."""
+    if build is None:
+        return None
+    return replace(build, seconds=0.0, outcomes={number: replace(item, seconds=0.0) for number, item in build.outcomes.items()})
+
+
+def told(root: Path, **options) -> str:
+    found = explanation(root=root)
+    steps = tuple(replace(step, outcome=replace(step.outcome, seconds=0.0)) for step in found.steps)
+    return "\n".join(explanation_lines(replace(found, steps=steps), now=found.build.moment + LATER, **options)) + "\n"
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir()))
+def test_golden(case, tmp_path, busybox, golden):
+    root = tmp_path / "store"
+    for state in sorted(path for path in (CASES / case).iterdir() if path.is_dir()):
+        folder = tmp_path / "context"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(state, folder, symlinks=True)
+        for path in folder.rglob("*"):
+            # git keeps no mode but x, and the umask may have taken others away.
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        shutil.copy(busybox, folder / "busybox")
+        file = folder / "options.json"
+        options = json.loads(file.read_text()) if file.exists() else {}
+        file.unlink(missing_ok=True)
+        if options.pop("prune", False):
+            api.prune(with_all=True, root=root)
+        if options.pop("fails", False):
+            with pytest.raises(api.BuildError):
+                api.build(folder, root=root, **options)
+        else:
+            api.build(folder, tags=["app"], root=root, **options)
+    golden(CASES / case / "explanation.txt", told(root))
+
+
+def trace(number: int, name: str, *, kind="RunStep", below=None, key=None, stage="", **fields) -> Trace:
+    return Trace(number, stage, f"{number + 1}/9", kind, name, key or f"k{name}", below, (), (), fields, ())
+
+
+def build(number: int, *traces: Trace, **outcomes) -> Build:
+    states = {item.number: Outcome(outcomes.get(f"s{item.number}", RAN)) for item in traces}
+    return Build(number, 1000.0, 1.0, "/Dockerfile", "", ("app",), "sha256:" + "a" * 64, {}, states, traces)
+
+
+def explained(new: Build, old: Build | None):
+    return explain(new, old, listing=lambda digest: None, maker=lambda key: None)
+
+
+def test_another_base_is_told_by_its_digests():
+    old = build(1, trace(0, "FROM debian", kind="SourceStep", key="1", image="debian", digest="sha256:old"), s0=HIT)
+    new = build(2, trace(0, "FROM debian", kind="SourceStep", key="2", image="debian", digest="sha256:new"), s0=HIT)
+    found = explained(new, old)
+    [change] = found.steps[0].changes
+    assert (change.about, change.name, change.old, change.new) == (BASE, "debian", "sha256:old", "sha256:new")
+    assert explanation_lines(found, now=1000.0)[3:] == [
+        "BASE   [1/9] FROM debian",
+        "           debian is another image:",
+        "             - sha256:old",
+        "             + sha256:new",
+    ]
+
+
+def test_steps_are_matched_by_what_they_say_and_then_by_where_they_stand():
+    old = (trace(0, "a"), trace(1, "b"), trace(2, "c"), trace(3, "d"))
+    new = (trace(0, "a"), trace(1, "new"), trace(2, "b"), trace(3, "c2"), trace(4, "d"))
+    assert {number: item.name for number, item in matched(new, old).items()} == {0: "a", 2: "b", 3: "c", 4: "d"}
+
+
+def test_a_copy_is_not_taken_for_a_run():
+    old, new = (trace(0, "RUN x"),), (trace(0, "COPY x", kind="CopyStep"),)
+    assert matched(new, old) == {}
+
+
+def test_another_format_of_keys_is_said():
+    old, new = build(1, trace(0, "a", key="1", argv=["x"])), build(2, trace(0, "a", key="2", argv=["x"]))
+    assert explained(new, old).steps[0].reason == "other keys"
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    old = build(1, trace(0, "RUN x", key="1", argv=["sh", "-c", "a\x1b[31m"]))
+    new = build(2, trace(0, "RUN \x1b[2J", key="2", argv=["sh", "-c", "b\x07"]))
+    assert not any("\x1b" in line or "\x07" in line for line in explanation_lines(explained(new, old), now=0))
+    assert any("\x1b[32m" in line for line in explanation_lines(explained(new, old), now=0, colour=True))
+
+
+@pytest.fixture
+def context(tmp_path):
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "a").write_text("a")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY a /a\nCOPY a /b\n")
+    return folder
+
+
+def test_one_step_is_found_by_its_place_or_its_words(context, tmp_path):
+    root = tmp_path / "store"
+    api.build(context, root=root)
+    (context / "a").write_text("bb")
+    api.build(context, root=root)
+    for only in ("2", "2/3", "[2/3]", "copy a /a"):
+        assert told(root, only=only).splitlines() == [
+            "RAN    [2/3] COPY a /a", "           1 file changed:", "             ~ a  1B → 2B",
+        ]  # fmt: skip
+    assert told(root, only="nothing") == "\n"
+
+
+def test_what_a_program_reads(context, tmp_path):
+    root = tmp_path / "store"
+    api.build(context, tags=["x"], root=root)
+    (context / "a").write_text("bb")
+    api.build(context, tags=["x"], root=root)
+    document = json.loads(json.dumps(explanation_document(explanation(root=root))))
+    assert (document["build"], document["compared_with"], document["tags"]) == (2, 1, ["x:latest"])
+    step = document["steps"][1]
+    assert (step["place"], step["state"], step["made_by"]) == ("[2/3]", RAN, None)
+    assert step["changes"][0]["about"] == "file" and step["changes"][0]["name"] == "a"
+
+
+def test_history_holds_a_plan_and_a_list_of_files_once(context, tmp_path):
+    root = tmp_path / "store"
+    for _ in range(3):
+        api.build(context, tags=["x"], root=root)
+    with Workspace.open(root) as workspace:
+        count = workspace.database.connection.execute
+        assert [count(f"select count(*) from {table}").fetchone()[0] for table in ("builds", "outlines", "listings")] == [3, 1, 1]
+        history = History(workspace.database)
+        assert [item.number for item in history.recent(2)] == [3, 2]
+        assert history.build(1) is not None and history.build(9) is None
+        lines = build_lines(history.recent(9), now=0)
+        assert len(lines) == 4 and lines[0].split() == ["BUILD", "WHEN", "TOOK", "RAN", "IMAGE", "NAMES", "DOCKERFILE"]
+
+
+def test_old_builds_are_forgotten_with_all_that_only_they_had(context, tmp_path, monkeypatch):
+    import pybuild.builder.records.history as history
+
+    monkeypatch.setattr(history, "_KEPT", 1)
+    monkeypatch.setattr(history, "_BETWEEN_CLEANUPS", 2)
+    root = tmp_path / "store"
+    for number in range(4):
+        (context / "a").write_text(str(number))
+        api.build(context, root=root)
+    with Workspace.open(root) as workspace:
+        count = workspace.database.connection.execute
+        assert [row[0] for row in count("select number from builds")] == [3, 4]
+        assert [count(f"select count(*) from {table}").fetchone()[0] for table in ("outlines", "listings")] == [2, 2]
+
+
+def test_a_failed_build_is_in_the_history(context, tmp_path):
+    root = tmp_path / "store"
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY a /a\nADD a.tar /b\n")
+    with tarfile.open(context / "a.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("../../x"))
+    with pytest.raises(api.BuildError):
+        api.build(context, root=root)
+    found = explanation(root=root)
+    assert found.build.image is None and found.build.outcomes[2].state == FAILED
+
+
+def test_there_is_no_such_build(tmp_path):
+    with pytest.raises(api.BuildError, match="nothing was built here yet"):
+        explanation(root=tmp_path / "store")
+    with pytest.raises(api.BuildError, match="there is no build #7 in the history"):
+        explanation(7, root=tmp_path / "store")
