@@ -23,12 +23,13 @@ class Served:
 def served_store(root: Path, **wish):
     """Serve the store in a folder until the context is left."""
     lines: list = []
-    with serving(Wish(port=0, **wish), root=root, log=lines.append) as (address, serve):
+    with contextlib.ExitStack() as ends:
+        address, serve = ends.enter_context(serving(Wish(port=0, **wish), root=root, log=lines.append))
         thread = threading.Thread(target=serve)
         thread.start()
         try:
             yield Served(address, root, lines)
         finally:
-            # `serving` stops the server when its block is left.
-            pass
-    thread.join()
+            # It stops when its block is left; the thread ends with it.
+            ends.close()
+            thread.join()
