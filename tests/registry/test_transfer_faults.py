@@ -405,3 +405,23 @@ def test_an_answer_that_does_not_say_what_was_stored_is_not_believed(status, fau
     faulty.faults = [fault("PUT .*blobs", status=201)]
     push(store, image, name, patience=pauses.patience)
     assert set(faulty.blobs) == {str(blob.digest) for blob in image.manifest.blobs}
+
+
+def test_an_upload_to_another_host_goes_there_without_the_credentials(faulty, fault, store, make_image, pauses, log_in):
+    """Registries let clients upload to a storage service, whose URL is signed."""
+    from real.faulty_registry import faulty_registry
+
+    log_in(faulty.host, "user", "a-good-password")
+    image = make_image(store, {"a": os.urandom(100)})
+    faulty.blobs[str(image.manifest.config.digest)] = store.read(image.manifest.config)
+    with faulty_registry() as storage:
+        storage.sessions["1"] = bytearray()
+        elsewhere = f"http://{storage.host}/v2/x/blobs/uploads/1?signature=abcdef"
+        faulty.faults = [
+            fault("HEAD", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'}),
+            fault("POST", status=202, headers={"Location": elsewhere}),
+        ]
+        push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience, jobs=1)
+        assert storage.blobs[layer(image)] == store.read(image.manifest.layers[0])
+        assert any("Authorization" in headers for headers in faulty.headers)
+        assert storage.headers and all("Authorization" not in headers for headers in storage.headers)
