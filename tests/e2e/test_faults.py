@@ -99,7 +99,7 @@ def test_before_anything_is_built(name, pybuild, tmp_path):
 DOCKERFILES = {
     "no such source": (
         "FROM scratch\nCOPY missing /\n", {}, 1,
-        "{tmp}/context/Dockerfile:2:1: missing: not found\n    COPY missing /\n    ~~~~~~~~~~~~~~\nhint: the top has: Dockerfile\n",
+        "{tmp}/context/Dockerfile:2:1: missing: not found in the context\n    COPY missing /\n    ~~~~~~~~~~~~~~\nhint: the top has: Dockerfile\n",
     ),
     "ignored source": (
         "FROM scratch\nCOPY secret /\n", {"_dot_dockerignore": "secret\n", "secret": "x"}, 1,

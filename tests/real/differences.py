@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -148,7 +149,8 @@ def _apply(tar: tarfile.TarFile, tree: dict[str, tuple[object, ...]]) -> None:
                 _remove(tree, path)
             file = tar.extractfile(item) if item.isreg() else None
             content = hashlib.sha256(file.read()).hexdigest() if file else item.linkname
-            time = None if item.isdir() or item.issym() else int(item.mtime)
+            # buildah writes whole seconds, rounded.
+            time = None if item.isdir() or item.issym() else math.floor(item.mtime + 0.5)
             tree[path] = (
                 item.type.decode(),
                 oct(item.mode & 0o7777) if not item.issym() else "",
