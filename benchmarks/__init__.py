@@ -9,11 +9,14 @@ Workloads, each on a base of busybox that a registry of the benchmark's own serv
     httpserver   the tour's image: ENV, ADD of a program of 2 KB, ENTRYPOINT
     files        COPY of 20,000 files of 4,000 bytes, 80 MB, in 200 folders
     gigabyte     COPY of one file of 1 GiB; like the files, half of it random and half of it text
+    runs         20 RUN steps that each write a file
+    stages       three stages that sleep 2 s, and a COPY from each
 
 What is measured, in seconds, as a user would type it:
 
     cold         a build in a storage that holds the base image alone
     unchanged    the same build once more
+    changed      and once more, after one file of the context, or one RUN, has been changed
     push         a build in a storage that holds the base image alone, and the push to an empty repository
 
 Builders take turns, run by run, and what a run left to write is written before the next one starts. A table has medians over the

@@ -52,7 +52,8 @@ def main(arguments: list[str]) -> int:
             for workload in workloads:
                 new = _measured(workload, builders, found, base, options.runs)
                 samples += new
-                print(table(workload.title, new), flush=True)
+                changed = f"; changed: {workload.changed}" if workload.changed else ""
+                print(table(workload.title + changed, new), flush=True)
     except CommandFailed as error:
         print(error, file=sys.stderr)
         return 1
@@ -104,12 +105,15 @@ def _measured(workload: Workload, builders: Sequence[Builder], found: Places, ba
     context = found.root / "contexts" / workload.name
     context.mkdir()
     workload.make(context, base)
-    registry, samples = base.partition("/")[0], []
+    registry, samples, changes = base.partition("/")[0], [], 0
     for number in range(runs):
         for builder in builders:
             print(f"{workload.name}: run {number + 1} of {runs}, {builder.name}", file=sys.stderr, flush=True)
             builder.fresh()
             measures = [("cold", builder.build(context)), ("unchanged", builder.build(context))]
+            if workload.change is not None:
+                workload.change(context, changes := changes + 1)
+                measures.append(("changed", builder.build(context)))
             builder.fresh()
             name = f"{registry}/{workload.name}/{builder.name}:{number}"
             measures.append(("push", builder.push(context, name)))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks.measuring import Measure
 
-PHASES = ("cold", "unchanged", "push")
+PHASES = ("cold", "unchanged", "changed", "push")
 _OURS = "pybuild"
 _HEAD = ("", *PHASES, "memory")
 
@@ -35,10 +35,12 @@ def table(title: str, samples: Sequence[Sample]) -> str:
     numbers = {builder: _numbers([sample for sample in samples if sample.builder == builder]) for builder in builders}
     rows: list[tuple[str, ...]] = [_HEAD]
     for builder, found in numbers.items():
-        rows.append((builder, *(f"{found[phase]:.3f} s" for phase in PHASES), f"{found['memory'] / 1e6:.0f} MB"))
+        seconds = (f"{found[phase]:.3f} s" if phase in found else "-" for phase in PHASES)
+        rows.append((builder, *seconds, f"{found['memory'] / 1e6:.0f} MB"))
     for builder, found in numbers.items():
         if builder != _OURS and _OURS in numbers:
-            ratios = (f"{numbers[_OURS][column] / found[column]:.3f}" for column in _HEAD[1:])
+            ours = numbers[_OURS]
+            ratios = (f"{ours[column] / found[column]:.3f}" if column in found else "-" for column in _HEAD[1:])
             rows.append((f"{_OURS} / {builder}", *ratios))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = ("  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))).rstrip() for row in rows)
@@ -58,6 +60,8 @@ def document(samples: Sequence[Sample], facts: Mapping[str, object]) -> dict[str
 
 def _numbers(samples: Sequence[Sample]) -> dict[str, float]:
     """Median seconds by phase, and `memory`: the median of each run's largest resident set, in bytes, of the largest phase."""
-    phases = {phase: [sample for sample in samples if sample.phase == phase] for phase in PHASES}
+    every = {phase: [sample for sample in samples if sample.phase == phase] for phase in PHASES}
+    # Not every workload has something to change.
+    phases = {phase: found for phase, found in every.items() if found}
     seconds = {phase: median(found, lambda measure: measure.seconds) for phase, found in phases.items()}
     return seconds | {"memory": max(median(found, lambda measure: measure.memory) for found in phases.values())}

@@ -17,11 +17,16 @@ _WORDS = b"layer manifest digest index blob config registry image build push pul
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A kind of context; `make(folder, base)` writes one into an empty folder, with a Dockerfile on that base image."""
+    """A kind of context; `make(folder, base)` writes one into an empty folder, with a Dockerfile on that base image.
+
+    `change(folder, number)` changes one thing in it, another way for each number; `changed` says what.
+    """
 
     name: str
     title: str
     make: Callable[[Path, str], None]
+    change: Callable[[Path, int], None] | None = None
+    changed: str = ""
 
 
 def _httpserver(folder: Path, base: str) -> None:
@@ -59,6 +64,32 @@ def _written(folder: Path, base: str) -> None:
     (folder / "Dockerfile").write_text(f"FROM {base}\nRUN dd if=/dev/urandom of=/model.bin bs=1M count=1024\n")
 
 
+def _stages(folder: Path, base: str) -> None:
+    stages = (f"FROM {base} AS stage{number}\nRUN sleep 2; echo {number} > /out\n" for number in range(3))
+    copies = (f"COPY --from=stage{number} /out /out{number}\n" for number in range(3))
+    (folder / "Dockerfile").write_text("".join((*stages, f"FROM {base}\n", *copies)))
+
+
+def _append(name: str) -> Callable[[Path, int], None]:
+    def change(folder: Path, number: int) -> None:
+        with open(folder / name, "a") as file:
+            file.write(f"# change {number}\n")
+
+    return change
+
+
+def _another(command: str) -> Callable[[Path, int], None]:
+    """One RUN of the Dockerfile does something more."""
+
+    def change(folder: Path, number: int) -> None:
+        path = folder / "Dockerfile"
+        before, _, after = path.read_text().partition(command)
+        _, end, rest = after.partition("\n")
+        path.write_text(f"{before}{command}; echo {number} > /other{end}{rest}")
+
+    return change
+
+
 def _content(chance: random.Random, size: int) -> bytes:
     """Half random, half text: programs and models compress by about that much."""
     text = b" ".join(chance.choices(_WORDS, k=200))
@@ -69,10 +100,11 @@ def _content(chance: random.Random, size: int) -> bytes:
 WORKLOADS = {
     found.name: found
     for found in (
-        Workload("httpserver", "httpserver on busybox", _httpserver),
-        Workload("files", "20,000 files, 80 MB", _files),
+        Workload("httpserver", "httpserver on busybox", _httpserver, _append("bin/amd64/httpserver"), "one file"),
+        Workload("files", "20,000 files, 80 MB", _files, _append("tree/05/100/module050.py"), "one file"),
         Workload("gigabyte", "one file of 1 GiB", _gigabyte),
-        Workload("runs", "20 RUN steps over busybox", _runs),
+        Workload("runs", "20 RUN steps over busybox", _runs, _another("echo 10 > /file10"), "the eleventh RUN"),
         Workload("written", "a RUN that writes 1 GiB", _written),
+        Workload("stages", "three stages that sleep 2 s", _stages, _another("echo 1 > /out"), "one stage"),
     )
 }
