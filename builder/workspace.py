@@ -131,15 +131,26 @@ class Workspace:
             if is_alone:
                 if were_lost:
                     self._remove_all_trees()
-                for path in (*map(self.tree_path, self._abandoned), *(f"{folder}/{name}" for name in os.listdir(folder))):
-                    remove(path)
+                for tree in self._abandoned:
+                    self.discard(self.tree_path(tree))
+                for name in os.listdir(folder):
+                    remove(f"{folder}/{name}")
                 self._abandoned.clear()
+
+    def discard(self, path: str) -> None:
+        """Remove something of the store, at once for all who look: half of a tree must not be taken for one."""
+        doomed = f"{self.store.root}/tmp/doomed-{os.urandom(8).hex()}"
+        try:
+            os.rename(path, doomed)
+        except FileNotFoundError:
+            return
+        remove(doomed)
 
     def _remove_all_trees(self) -> None:
         """Start anew with trees, which are made of blobs, or by their step; nothing checks them as a blob is checked."""
         folder = f"{self.store.root}/trees"
         for name in os.listdir(folder):
-            remove(f"{folder}/{name}")
+            self.discard(f"{folder}/{name}")
         written.forget(str(self.store.root))
 
     def used_trees(self) -> frozenset[str]:

@@ -18,12 +18,13 @@ def main() -> NoReturn:
     # Start-up makes thousands of objects that all stay, and so does a large context: looking through them for garbage is
     # 4 of 60 ms.
     gc.set_threshold(50_000)
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], is_last=True)
     for stream in (sys.stdout, sys.stderr):
         # What could not be written was said in `run`, where it could.
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    # All that has to be closed is closed; to take the interpreter apart, too, is a tenth of a build that changes nothing.
+    # All that has to be closed is closed, but the database, see there; to take the interpreter apart, too, is a tenth of a build
+    # that changes nothing.
     os._exit(code)
 
 

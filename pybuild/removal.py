@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 
 from pybuild.builder.workspace import Workspace
-from pybuild.builder.workspace import remove as remove_tree
 from pybuild.registry.attached import with_attached
 from pybuild.registry.errors import RegistryError, StoreError
 from pybuild.registry.reference import same_image
@@ -50,7 +49,7 @@ def _delete(workspace: Workspace, image: Image) -> list[str]:
     layers = {diff_id for other in others for diff_id in other.config.diff_ids}
     for diff_id in image.config.diff_ids:
         if diff_id not in layers and (tree := workspace.existing_tree(diff_id)):
-            remove_tree(tree)
+            workspace.discard(tree)
     blobs = (*with_attached(store, image.descriptor), image.descriptor, image.manifest.descriptor, *image.manifest.blobs)
     for digest in dict.fromkeys(blob.digest for blob in blobs):
         if digest not in kept:

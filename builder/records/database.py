@@ -17,6 +17,7 @@ from pybuild.registry import Descriptor, Digest
 from pybuild.registry.values import frozen
 
 _FORMAT = 4
+_JOURNAL_PAGES = 200
 _SCHEMA = """
 create table if not exists steps (key text primary key, diff_id text, tree text, created text not null) without rowid;
 create index if not exists steps_by_layer on steps (diff_id);
@@ -125,8 +126,11 @@ class Database:
         return into.total_changes - before
 
     def close(self) -> None:
-        """Close the file."""
-        self.connection.close()
+        """Close the file, or leave it as it is when the process is about to end."""
+        if _leaves_open:
+            _left[:] = [self.connection]
+        else:
+            self.connection.close()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -241,8 +245,24 @@ def _remove(path: str) -> None:
             os.unlink(f"{path}{ending}")
 
 
+_leaves_open = False
+# At most one: that of a process that goes on all the same is closed with the next.
+_left: list[sqlite3.Connection] = []
+
+
+def leave_open() -> None:
+    """Close no file from now on: the process ends by os._exit when its work is done.
+
+    To close the last connection is to write the journal's pages to their places and to wait for the disk, at the end of every
+    build, even of one that wrote a single row. The journal is as good: whoever comes next reads it, and clears it now and then.
+    """
+    global _leaves_open
+    _leaves_open = True
+
+
 def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
     connection.execute("pragma journal_mode=wal")
     connection.execute("pragma synchronous=normal")
+    connection.execute(f"pragma wal_autocheckpoint={_JOURNAL_PAGES}")
     return connection

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 
 from pybuild.builder.upkeep.holdings import BLOBS, IMAGE, LEFTOVER, STEP, Holding, Holdings, holdings
 from pybuild.builder.workspace import Workspace
-from pybuild.builder.workspace import remove as remove_tree
 from pybuild.registry import Digest
 from pybuild.registry.errors import RegistryError
 from pybuild.registry.values import frozen
@@ -111,7 +110,7 @@ def _sweep(workspace: Workspace, found: Holdings, chosen: tuple[Holding, ...]) -
         _delete(connection, "blobs", "digest", gone)
         _delete(connection, "uses", "name", [item.name for item in chosen])
     for place in doomed:
-        remove_tree(f"{workspace.store.root}/{place}")
+        workspace.discard(f"{workspace.store.root}/{place}")
     return sum(found.sizes.get(place, 0) for place in doomed)
 
 

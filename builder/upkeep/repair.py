@@ -37,7 +37,7 @@ def _database(workspace: Workspace, _: Fault) -> str:
 
 
 def _tree(workspace: Workspace, fault: Fault) -> str:
-    remove(workspace.tree_path(fault.name))
+    workspace.discard(workspace.tree_path(fault.name))
     return "removed; it is made again when it is needed"
 
 

@@ -7,18 +7,25 @@ A well-formed `build` does not even import click, whose start costs more than th
 from __future__ import annotations
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command line; its exit code. Nothing but the message of an error reaches the user."""
+def run(arguments: list[str], *, is_last: bool = False) -> int:
+    """Run one command line; its exit code. Nothing but the message of an error reaches the user.
+
+    `is_last` says that the process ends by os._exit when it is done.
+    """
     from pybuild.cli.errors import guarded, provide_streams
 
     provide_streams()
-    return guarded(lambda: _run(arguments))
+    return guarded(lambda: _run(arguments, is_last))
 
 
-def _run(arguments: list[str]) -> object:
+def _run(arguments: list[str], is_last: bool) -> object:
     from pybuild.cli.quick import quick_build
 
     if build := quick_build(arguments):
+        if is_last:
+            from pybuild.builder.records.database import leave_open
+
+            leave_open()
         return build()
     from pybuild.cli.commands import main
 
