@@ -24,7 +24,7 @@ def work():
         sys.stdin.readline()
         print("clean", flush=True)
 
-pybuild.cli.run = lambda arguments: guarded(work)
+pybuild.cli.run = lambda arguments, is_last: guarded(work)
 main()
 """
 
