@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pybuild.registry import media, parallel
+from pybuild.registry import media
 from pybuild.registry.errors import BlobNotFound, RegistryError
 from pybuild.registry.model import Descriptor
 from pybuild.registry.origins import repositories
-from pybuild.registry.parallel import Stop
 from pybuild.registry.progress import Listener, Transferred, one_at_a_time
 from pybuild.registry.reference import Reference
-from pybuild.registry.retries import Patience
 from pybuild.registry.store import BlobWriter, Image, Store
+
+if TYPE_CHECKING:
+    # A build that changes nothing asks only what is absent.
+    from pybuild.registry.parallel import Stop
+    from pybuild.registry.retries import Patience
 
 
 class Tap(Protocol):
@@ -66,6 +69,9 @@ def complete(
     layers = absent(store, image)
     if not layers:
         return
+    from pybuild.registry import parallel
+    from pybuild.registry.parallel import Stop
+
     tell, stop = one_at_a_time(listener), Stop()
     with store.in_use(), ExitStack() as writers:
         tasks = [_fetching(store, layer, tell, stop, writers, insecure, patience, tap) for layer in layers]
@@ -74,6 +80,8 @@ def complete(
 
 def fetch(store: Store, blob: Descriptor, *, insecure: bool = False, patience: Patience | None = None) -> None:
     """Fetch one blob that was left in a registry. Raises BlobNotFound and TransferError."""
+    from pybuild.registry.parallel import Stop
+
     with ExitStack() as writers:
         _fetching(store, blob, one_at_a_time(None), Stop(), writers, insecure, patience, lambda blob: None)()
 

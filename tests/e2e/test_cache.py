@@ -186,6 +186,9 @@ def test_a_warm_build_imports_nothing_heavy(context, root):
         *(
             "concurrent.futures",
             "ctypes",
+            "dataclasses",
+            "inspect",
+            "random",
             "click",
             "pybuild.builder.steps.execute",
             "pybuild.builder.planning.plan",
