@@ -180,7 +180,10 @@ def test_an_ordinary_user_makes_the_layers_that_root_makes(program, place, home,
 @FEW
 @given(scripts=SCRIPTS_WITHOUT_LINKS)
 def test_chroot_and_a_copy_make_the_layers_that_an_overlay_makes(program, place, scripts):
-    folder = context(place, program, scripts)
-    expected = identity(built(place / "store", folder, "--timestamp", "1600000000"))
+    # A directory from a layer below cannot be renamed in an overlay (EXDEV, and programs copy), and can in a folder.
+    first, second = scripts
+    folder = context(place, program, (first, [text for text in second if not text.startswith("rename|")]))
+    # Not from the records, which have what the other isolation made.
+    expected = identity(built(place / "store", folder, "--timestamp", "1600000000", "--no-cache"))
     chrooted = built(place / "store", folder, "--timestamp", "1600000000", "--no-cache", "--isolation", "chroot")
     assert identity(chrooted) == expected
