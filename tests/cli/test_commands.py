@@ -16,18 +16,6 @@ from pybuild.registry import Index, Reference
 
 
 @pytest.fixture
-def cli(capsys):
-    """Run a command line; its exit code, output and errors."""
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
 def context(tmp_path):
     folder = tmp_path / "context"
     folder.mkdir()

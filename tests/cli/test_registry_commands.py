@@ -7,21 +7,7 @@ import os
 
 import pytest
 
-from pybuild.cli import run
-
 pytestmark = pytest.mark.peers("docker-registry")
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run a command line; its exit code, output and errors."""
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -11,20 +11,9 @@ import pytest
 
 from pybuild.api import open_store
 from pybuild.builder.workspace import CACHES
-from pybuild.cli import run
 from pybuild.measures import read_moment, read_size
 from pybuild.registry.errors import StoreError
 from pybuild.upkeep import limit_of
-
-
-@pytest.fixture
-def cli(capsys):
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
