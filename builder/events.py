@@ -81,7 +81,7 @@ class Worked:
 
 @frozen
 class LayerReady:
-    """The layer of a step that will be part of the image is in the store, as this blob."""
+    """The layer of a step that will be part of the image is in the store, as this blob: it was there, or has been packed now."""
 
     step: int
     media_type: str

@@ -1,4 +1,4 @@
-"""Sending layers while later steps run: listens to a build, and hands every layer that is packed to those who get it."""
+"""Sending layers while steps run: listens to a build, and hands every layer that is in the store to those who get it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pybuild.builder.events import Event, LayerReady, Progress
+from pybuild.builder.events import Event, LayerReady, Progress, Tick
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
-from pybuild.registry import Descriptor, Digest, Reference
+from pybuild.registry import Descriptor, Digest, Reference, media
 from pybuild.registry.early import EarlyPush
 from pybuild.registry.progress import Transferred
 
@@ -17,7 +17,7 @@ from pybuild.registry.progress import Transferred
 class Uploads:
     """Progress that sends layers, and hands everything on, one at a time.
 
-    Its threads begin with the first layer: by then the spawn server has been forked.
+    Its threads begin when the steps do: by then the spawn server has been forked.
     """
 
     def __init__(self, progress: Progress, workspace: Workspace, names: tuple[Reference, ...], *, insecure: bool) -> None:
@@ -27,13 +27,14 @@ class Uploads:
         self._push = EarlyPush(workspace.store, names, insecure=insecure, listener=self._tell)
 
     def expect(self, layers: tuple[Descriptor, ...]) -> None:
-        """Layers that are there already, and will be part of the image: they go along with the first one that is made."""
-        self._below = layers
+        """Layers of the base, which will be part of the image: they go when the steps begin. Those of a step are told of."""
+        self._below = tuple(layer for layer in layers if layer.media_type not in media.FOREIGN_LAYERS)
 
     def emit(self, event: Event) -> None:
         """Take one event."""
         if type(event) is LayerReady:
             self._push.offer(Descriptor(event.media_type, Digest(event.digest), event.size))
+        if type(event) is LayerReady or type(event) is Tick:
             for layer in self._below:
                 self._push.offer(layer)
             self._below = ()

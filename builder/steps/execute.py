@@ -103,6 +103,8 @@ class Executor:
             if any(isinstance(self._job.graph.steps[number], RunStep) for number in self.making):
                 assert self._runner is not None
                 self._runner.start(lambda text: self._progress.emit(Notice(text)))
+            for number, result in self._job.cached.items():
+                self._tell_of_layer(number, result)
             self._work()
         return self._results
 
@@ -296,6 +298,7 @@ class Executor:
             tree = self._trees.get(number)
             self._results[number] = result
             self._snapshots.set(number, Form(layer=result.layer, tree=self._workspace.tree_path(tree) if tree else None))
+            self._tell_of_layer(number, result)
         if result is not None:
             diff_id = result.layer.diff_id if result.layer else None
             tree = self._trees.get(number) if number in self._wanted else None
@@ -311,6 +314,7 @@ class Executor:
         if result is not None:
             self._results[number] = result
             self._snapshots.set(number, Form(layer=result.layer))
+            self._tell_of_layer(number, result)
             return True
         return number not in self._wanted and self._is_at_hand(number)
 
@@ -365,10 +369,9 @@ class Executor:
             if entries or not isinstance(step, WorkdirStep):
                 packed = pack(entries, self._workspace.store, self._compression, on_bytes=self._check_cancelled)
                 layer = Layer(packed.descriptor, packed.diff_id)
-                blob = layer.descriptor
-                sizes[:] = sum(entry.size for entry in entries), blob.size
-                self._progress.emit(LayerReady(number, blob.media_type, blob.digest, blob.size))
+                sizes[:] = sum(entry.size for entry in entries), layer.descriptor.size
             self._results[number] = Result(layer, created)
+            self._tell_of_layer(number, self._results[number])
         names = [origin for origin in step.origins if isinstance(origin, str)] if isinstance(step, CopyStep) else []
         if any(self._job.contexts[name].has_changed(entries) for name in names):
             self._progress.emit(Notice(f"{step.name}: files changed while they were copied; the step is not cached"))
@@ -379,6 +382,12 @@ class Executor:
         record = StepRecord(self._job.keys[number], layer.diff_id if layer else None, self._trees.get(number), created)
         self._workspace.replace_step(record)
         self._finish(number)
+
+    def _tell_of_layer(self, number: int, result: Result) -> None:
+        """Whoever listens may send it ahead of its image."""
+        if result.layer is not None:
+            blob = result.layer.descriptor
+            self._progress.emit(LayerReady(number, blob.media_type, blob.digest, blob.size))
 
     def _check_cancelled(self, _: int = 0) -> None:
         if self._cancelled.is_set():

@@ -42,6 +42,26 @@ def test_a_layer_is_uploaded_while_a_later_step_runs(events, context, registry, 
     assert said["Digest"] == image.manifest.descriptor.digest
 
 
+def test_what_is_there_already_is_uploaded_while_the_first_step_runs(events, context, registry, root):
+    folder = context(
+        "FROM ubuntu AS made\nCOPY code /code\nRUN grep -v ^# /code > /out\nFROM ubuntu\nCOPY big /big\n"
+        "COPY --from=made /out /out\nARG A\nRUN sleep $A; date > /x\n",
+        big=os.urandom(300_000),
+        code="# one\nreal\n",
+    )
+    events(folder, "--build-arg", "A=0")
+    (folder / "code").write_text("# two\nreal\n")
+    name = registry.name(f"early/cached:{os.getpid()}")
+    found = events(folder, "-t", name, "--push", "--build-arg", "A=2")
+    image = Store.open(root).find(name)
+    base, by_key, by_content, last = (layer.digest.short for layer in image.manifest.layers)
+    ran = next(n for n, event in enumerate(found) if event["event"] == "Worked" and event["ended"] - event["started"] > 1.9)
+    for layer in (base, by_key, by_content):
+        assert moments(found, "Transferred", name=layer)[-1] < ran
+    assert moments(found, "Transferred", name=by_key, action="push")
+    assert moments(found, "Transferred", name=last)[0] > ran
+
+
 def test_a_build_that_fails_leaves_no_name(events, context, registry):
     name = registry.name("early/failed:1")
     folder = context("FROM ubuntu\nCOPY big /big\nRUN sleep 1; exit 3\n", big=os.urandom(300_000))
