@@ -4,6 +4,7 @@ A step's first key hangs on the keys of all below it. When one of those ran agai
 key is another one, and yet nothing has changed. So each result is remembered with what it stood on, its *lineage*, under the
 part of its key that is its own; and a step that is about to be made looks for a result of its own part that stood on the same.
 Layers are compared by their shape first (names, kinds, modes, owners, sizes), and by their contents only when that is the same.
+Of a file system that a RUN is shown a part of, that part alone counts.
 """
 
 from __future__ import annotations
@@ -11,21 +12,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from pybuild.builder.errors import BuildError
-from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, Root, RunStep
-from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, SpoolContent
-from pybuild.builder.layers.index import TreeView
+from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, Root, RunStep, SourceStep
 from pybuild.builder.records.database import Database
+from pybuild.builder.records.sameness import digest_of, show_the_same
 from pybuild.builder.steps.snapshots import Form, Snapshots
 from pybuild.builder.workspace import Layer, Workspace
 from pybuild.registry.errors import RegistryError
 
 _MOST = 4
-_BLOCK = 1 << 20
 # A step below another one: its key, and the part of it that is its own.
 Ancestor = tuple[str, str]
+# Of each file system that counts, the steps that made it, lowest first.
 Lineage = tuple[tuple[Ancestor, ...], ...]
 
 
@@ -47,9 +47,9 @@ class Resemblance:
 
     def find(self, number: int) -> str | None:
         """The key of a result that stood on the same files; None when there is none."""
-        mine = self._lineage(number)
+        inputs = self._inputs(number)
         for key, theirs in self._records.lineages(self._own[number]):
-            if len(mine) == len(theirs) and all(self._are_alike(a, b) for a, b in zip(mine, theirs, strict=True)):
+            if len(inputs) == len(theirs) and all(self._is_alike(*one, then) for one, then in zip(inputs, theirs, strict=True)):
                 return key
         return None
 
@@ -65,30 +65,59 @@ class Resemblance:
         self._records.add(self._own[number], self._keys[number], self._lineage(number))
 
     def _lineage(self, number: int) -> Lineage:
+        return tuple(tuple((self._keys[n], self._own[n]) for n in self._stack(last)) for last, _ in self._inputs(number))
+
+    def _inputs(self, number: int) -> list[tuple[int, str | None]]:
+        """The file systems that count for a step, each by its last step, and the one path in it that does, None for all."""
         step = self._graph.steps[number]
         if isinstance(step, Root):
-            return ()
-        stacks = [] if isinstance(step, CopyStep) and step.stands_alone else [step.parent]
-        if isinstance(step, CopyStep | RunStep):
-            stacks += [origin for origin in step.origins if isinstance(origin, int)]
-        return tuple(tuple((self._keys[n], self._own[n]) for n in self._stack(last)) for last in stacks)
+            return []
+        found: list[tuple[int, str | None]] = [] if isinstance(step, CopyStep) and step.stands_alone else [(step.parent, None)]
+        if isinstance(step, CopyStep):
+            found += [(origin, None) for origin in step.origins if isinstance(origin, int)]
+        elif isinstance(step, RunStep):
+            # What a cache began with counts for nothing, as in the key.
+            found += [(m.origin, m.source) for m in step.mounts if m.type == "bind" and isinstance(m.origin, int)]
+        return found
 
     def _stack(self, last: int) -> Iterator[int]:
         return (n for n in self._graph.chain(last) if not isinstance(self._graph.steps[n], MetaStep))
 
-    def _are_alike(self, mine: tuple[Ancestor, ...], theirs: tuple[Ancestor, ...]) -> bool:
-        if len(mine) != len(theirs):
+    def _is_alike(self, last: int, path: str | None, theirs: tuple[Ancestor, ...]) -> bool:
+        """Whether the file system after step `last`, or what it has at a path, is as the one that those steps had made."""
+        return self._has_same_layers(last, theirs) or (path is not None and self._shows_the_same(last, path, theirs))
+
+    def _has_same_layers(self, last: int, theirs: tuple[Ancestor, ...]) -> bool:
+        numbers = tuple(self._stack(last))
+        if len(numbers) != len(theirs):
             return False
-        numbers = {key: number for number, key in enumerate(self._keys) if not isinstance(self._graph.steps[number], MetaStep)}
-        for (key, own), (old_key, old_own) in zip(mine, theirs, strict=True):
-            if key == old_key and numbers[key] not in self._renewed:
+        for number, (old_key, old_own) in zip(numbers, theirs, strict=True):
+            step, is_same_key = self._graph.steps[number], self._keys[number] == old_key
+            if is_same_key and number not in self._renewed:
                 continue
-            step = self._graph.steps[numbers[key]]
             # What a COPY takes out of a context is in its own part.
-            is_other = own != old_own and isinstance(step, CopyStep) and all(isinstance(origin, str) for origin in step.origins)
-            if key == old_key or is_other or isinstance(step, Root) or not self._have_same_files(numbers[key], old_key):
+            is_own = isinstance(step, CopyStep) and all(isinstance(origin, str) for origin in step.origins)
+            is_other = is_own and self._own[number] != old_own
+            if is_same_key or is_other or isinstance(step, Root) or not self._have_same_files(number, old_key):
                 return False
         return True
+
+    def _shows_the_same(self, last: int, path: str, theirs: tuple[Ancestor, ...]) -> bool:
+        base = self._graph.chain(last)[0]
+        own = self._snapshots.stack(last)
+        # Which image another base was is not known any more, and what was made anew under its old key is gone.
+        if not theirs or theirs[0][0] != self._keys[base] or {key for key, _ in theirs} & {self._keys[n] for n in self._renewed}:
+            return False
+        old = [_forms_of(key, self._workspace) for key, _ in theirs[1:]]
+        if not isinstance(self._graph.steps[base], SourceStep) or None in old:
+            return False
+        made = (form for forms in reversed(old) if forms for form in (forms.get("tree") or forms["layer"],))
+        stack = (*made, *self._snapshots.stack(base))
+        try:
+            return show_the_same(self._snapshots.shown(own), self._snapshots.shown(stack), path, self._workspace)
+        except (BuildError, RegistryError, OSError):
+            # What cannot be read is not the same as anything.
+            return False
 
     def _have_same_files(self, number: int, old_key: str) -> bool:
         """Whether a step's layer has the same files as the result of another key, times aside."""
@@ -103,7 +132,7 @@ class Resemblance:
         try:
             for with_contents in (False, True):
                 old = self._records.digest(old_key, kind, theirs[kind], with_contents, self._workspace)
-                if digest(mine[kind], self._workspace, with_contents=with_contents) != old:
+                if digest_of(mine[kind], self._workspace, with_contents=with_contents) != old:
                     return False
             return True
         except (BuildError, RegistryError, OSError):
@@ -143,74 +172,6 @@ def _forms_of(key: str, workspace: Workspace) -> dict[str, Form] | None:
     return found or None
 
 
-def digest(form: Form, workspace: Workspace, *, with_contents: bool) -> str:
-    """A hash of a layer's files without their times; without `with_contents`, of all but what is in them."""
-    lines = sorted(_lines(form, workspace, with_contents))
-    mark = hashlib.sha256()
-    for line in lines:
-        mark.update(line)
-    return mark.hexdigest()
-
-
-def _lines(form: Form, workspace: Workspace, with_contents: bool) -> Iterator[bytes]:
-    if form.tree is not None:
-        yield from _tree_lines(form.tree, with_contents)
-    elif form.entries is not None:
-        for entry in form.entries:
-            yield _line(entry, _content(entry) if with_contents and entry.size else "")
-    elif form.layer is not None:
-        from pybuild.builder.layers.extraction import opened
-
-        with opened(form.layer.descriptor, workspace.store, form.layer.diff_id) as items:
-            for entry, read in items:
-                yield _line(entry, _hashed(_blocks(read)) if with_contents and entry.size else "")
-
-
-def _tree_lines(root: str, with_contents: bool) -> Iterator[bytes]:
-    view, pending = TreeView(root), [""]
-    names: dict[tuple[int, int], str] = {}
-    while pending:
-        directory = pending.pop()
-        for entry in sorted(view.children(directory), key=lambda item: item.path):
-            shared = ""
-            if entry.kind is Kind.FILE and (status := os.lstat(f"{root}/{entry.path}")).st_nlink > 1:
-                shared = names.setdefault((status.st_dev, status.st_ino), entry.path)
-            if entry.kind is Kind.DIRECTORY:
-                pending.append(entry.path)
-                shared = "opaque" if view.is_opaque(entry.path) else ""
-            yield _line(entry._replace(link=entry.link or shared), _content(entry) if with_contents and entry.size else "")
-
-
-def _line(entry: Entry, content: str) -> bytes:
-    values = (entry.path, int(entry.kind), entry.mode, entry.uid, entry.gid, entry.size, entry.link, entry.device, entry.xattrs)
-    return f"{values!r} {content}\n".encode(errors="surrogateescape")
-
-
-def _content(entry: Entry) -> str:
-    match entry.content:
-        case DiskContent(path):
-            with open(path, "rb", buffering=0) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        case BytesContent(content):
-            return hashlib.sha256(content).hexdigest()
-        case SpoolContent(descriptor, offset):
-            places = range(offset, offset + entry.size, _BLOCK)
-            return _hashed(os.pread(descriptor, min(_BLOCK, offset + entry.size - place), place) for place in places)
-    raise BuildError(f"/{entry.path}: its content is not at hand")
-
-
-def _blocks(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    while block := read(_BLOCK):
-        yield block
-
-
-def _hashed(blocks: Iterable[bytes]) -> str:
-    mark = hashlib.sha256()
-    for block in blocks:
-        mark.update(block)
-    return mark.hexdigest()
-
-
 class LineageRecords:
     """What results stood on, and digests of their files, in the store's database."""
 
@@ -243,6 +204,6 @@ class LineageRecords:
         known = self._database.memo("files", name)
         if known is not None:
             return known.decode()
-        found = digest(form, workspace, with_contents=with_contents)
+        found = digest_of(form, workspace, with_contents=with_contents)
         self._database.add_memo("files", name, found.encode())
         return found

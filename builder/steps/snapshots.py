@@ -91,7 +91,14 @@ class Snapshots:
 
         A directory that no layer names has another time there than in `view`.
         """
-        return MergedView([self._readable(form) for form in self.stack(last)])
+        return self._readable_stack(self.stack(last))
+
+    def shown(self, stack: Sequence[Form]) -> tuple[MergedView, tuple[tuple[Descriptor, Digest] | None, ...]]:
+        """The file system of layers, topmost first, as `readable` has it, and where contents lie that are in blobs alone."""
+        return self._readable_stack(stack), self._blobs(stack)
+
+    def _readable_stack(self, stack: Sequence[Form]) -> MergedView:
+        return MergedView([self._readable(form) for form in stack])
 
     def trees(self, last: int) -> tuple[str, ...]:
         """The file system after step `last`, as directories, topmost first."""
@@ -112,7 +119,10 @@ class Snapshots:
 
     def blobs(self, last: int) -> tuple[tuple[Descriptor, Digest] | None, ...]:
         """Where a view's LayerContent finds its bytes: a blob and its diffID for each layer that is only a blob."""
-        return tuple((self._workspace.blob(form.layer), form.layer.diff_id) if form.layer else None for form in self.stack(last))
+        return self._blobs(self.stack(last))
+
+    def _blobs(self, stack: Sequence[Form]) -> tuple[tuple[Descriptor, Digest] | None, ...]:
+        return tuple((self._workspace.blob(form.layer), form.layer.diff_id) if form.layer else None for form in stack)
 
     def as_tree(self, number: int, name: str) -> None:
         """Give a step that has entries the directory form too, as the tree `name`; the entries then lie there."""

@@ -283,3 +283,53 @@ def test_what_is_done_anew_with_another_result_takes_the_rest_along(build, conte
     )
     ran, _, _ = build(folder, "--no-cache-filter", "one")
     assert sorted(ran) == ["RUN cat /id > /copy", "RUN cat /proc/sys/kernel/random/uuid > /id"]
+
+
+BOUND = """\
+FROM ubuntu AS made
+COPY code /code
+RUN mkdir -p /out/sub && grep -v ^# /code > /out/program && ln -s program /out/link && echo $RANDOM-$$ > /noise
+RUN cat /proc/sys/kernel/random/uuid > /more-noise
+FROM ubuntu
+RUN --mount=from=made,source=/out,target=/in cat /in/program > /copy
+RUN --mount=from=made,source=/out/link,target=/in cat /in > /copied-link
+RUN --mount=type=cache,from=made,source=/out,target=/in echo cache > /cache
+COPY last /last
+"""
+BOUND_RUNS = [line for line in BOUND.splitlines() if "--mount" in line]
+
+
+def test_a_run_that_is_shown_the_same_again_is_not_run_again(build, context):
+    folder = context(BOUND, code="# one\nreal\n", last="L")
+    first = build(folder, "-t", "x")[2]
+    (folder / "code").write_text("# two\nreal\n")
+    ran, cached, second = build(folder, "-t", "x")
+    assert {"COPY last /last", *BOUND_RUNS} == set(cached) and len(ran) == 3
+    assert first == second
+    assert build(folder)[0] == [], "and the next build finds all of it by its keys"
+    (folder / "code").write_text("# two\nunreal\n")
+    ran, cached, third = build(folder, "-t", "x")
+    assert set(BOUND_RUNS[:2]) < set(ran) and third != first
+
+
+@pytest.mark.parametrize("change", ["chmod 700 /out", "chown 1:1 /out/program", "ln -s x /out/more", "echo x >> /out/program"])
+def test_a_run_that_is_shown_something_else_is_run_again(build, context, change):
+    folder = context(BOUND, code="real\n", last="L")
+    build(folder)
+    (folder / "Dockerfile").write_text(BOUND.replace("&& echo $RANDOM", f"&& {change} && echo $RANDOM"))
+    ran, cached, _ = build(folder)
+    assert BOUND_RUNS[0] in ran
+    # Of the folder's own mode and its other files this one sees nothing.
+    assert (BOUND_RUNS[1] in cached) == ("program" not in change)
+
+
+def test_what_is_shown_is_compared_mount_by_mount(build, context, root):
+    stages = "FROM ubuntu AS a\nRUN echo a > /x; echo a > /z\nFROM ubuntu AS b\nRUN echo b > /x; echo b > /z\nFROM ubuntu\n"
+    run = "RUN --mount=from=a,source=/x,target=/1 --mount=from=b,source=/x,target=/2 --mount=from={},source=/z,target=/3 cat /? > /f"
+    folder = context(stages + run.format("b"))
+    build(folder)
+    (folder / "Dockerfile").write_text(stages + run.format("a"))
+    assert build(folder, "-t", "x")[0] == [run.format("a")]
+    store = Store.open(root)
+    with tarfile.open(store.path(store.find("x").manifest.layers[-1].digest)) as archive:
+        assert archive.extractfile("f").read() == b"a\nb\na\n"
