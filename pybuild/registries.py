@@ -147,21 +147,24 @@ def tags(name: str, *, insecure: bool = False) -> tuple[str, ...]:
 
 
 def delete(name: str, *, all_tags: bool = False, insecure: bool = False) -> None:
-    """Delete a tag from its registry, or, by digest or with `all_tags`, a manifest with all its tags. Raises RegistryError."""
+    """Delete a tag from its registry, or, by digest or with `all_tags`, a manifest with all its tags.
+
+    One that refers to another leaves the list of its referrers. Raises RegistryError.
+    """
     from pybuild.registry.errors import NotInRegistry, UnexpectedAnswer
     from pybuild.registry.parts import Parts
+    from pybuild.registry.referrers import withdraw
     from pybuild.registry.sources import Sources
 
     reference = Reference.parse(name)
     with Sources(reference, insecure=insecure, actions=("pull", "push", "delete")) as sources:
         repository = sources.main
-        if reference.digest:
-            repository.delete_manifest(reference.digest)
-            return
         tag = str(reference.tag)
-        digest = Parts.parse(*repository.manifest(tag), reference.familiar).descriptor.digest
-        if all_tags:
+        document = Parts.parse(*repository.manifest(reference.digest or tag), reference.familiar)
+        digest = document.descriptor.digest
+        if reference.digest or all_tags:
             repository.delete_manifest(digest)
+            withdraw(repository, document)
             return
         try:
             repository.delete_manifest(tag)

@@ -1,6 +1,6 @@
 """What refers to a manifest: signatures, attestations, bills of materials. The registry's list of it, or a tag in its place.
 
-Source: distribution-spec, "Listing Referrers", "Pushing Manifests with Subject", "Referrers Tag Schema".
+Source: distribution-spec, "Listing Referrers", "Pushing Manifests with Subject", "Deleting Manifests", "Referrers Tag Schema".
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ _MOST_PAGES = 100
 
 def referrers(repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
     """All that refers to a manifest. Raises TransferError, InvalidDocument."""
-    try:
-        return _listed(repository, digest)
-    except (NotInRegistry, UnexpectedAnswer) as error:
-        # One that does not know the list says 404, older ones that there is no such path, or no such method.
-        if isinstance(error, UnexpectedAnswer) and error.status not in (400, 405):
-            raise
+    found = _listed(repository, digest)
+    if found is not None:
+        return found
     index = _tagged(repository, digest)
     return index.manifests if index else ()
 
@@ -44,6 +41,19 @@ def announce(repository: Repository, manifest: Parts, headers_of_answer: Mapping
     repository.put_manifest(_Listing(Index.build((*known, manifest.referrer))), fallback_tag(subject))
 
 
+def withdraw(repository: Repository, manifest: Parts) -> None:
+    """Take a manifest with a subject, which was deleted just now, out of the tag that stands in for the registry's list.
+
+    Raises TransferError, InvalidDocument.
+    """
+    if manifest.subject is None or _listed(repository, manifest.subject.digest) is not None:
+        return
+    before = _tagged(repository, manifest.subject.digest)
+    kept = tuple(item for item in before.manifests if item.digest != manifest.descriptor.digest) if before else ()
+    if before and kept != before.manifests:
+        repository.put_manifest(_Listing(Index.build(kept)), fallback_tag(manifest.subject.digest))
+
+
 def fallback_tag(digest: Digest) -> str:
     """The tag that stands in for the list of referrers."""
     return digest.replace(":", "-", 1)
@@ -55,10 +65,17 @@ class _Listing:
         self.descriptor = Descriptor.of(index.raw, index.media_type)
 
 
-def _listed(repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
+def _listed(repository: Repository, digest: Digest) -> tuple[Descriptor, ...] | None:
+    """The registry's own list; None where it keeps none."""
     found: list[Descriptor] = []
     subject = f"{repository.name}@{digest}: referrers"
-    answer = repository.ask("GET", f"referrers/{digest}", subject=subject, accept=(200,))
+    try:
+        answer = repository.ask("GET", f"referrers/{digest}", subject=subject, accept=(200,))
+    except (NotInRegistry, UnexpectedAnswer) as error:
+        # One that does not know the list says 404, older ones that there is no such path, or no such method.
+        if isinstance(error, UnexpectedAnswer) and error.status not in (400, 405):
+            raise
+        return None
     for _ in range(_MOST_PAGES):
         found += Index.parse(answer.content, media.OCI_INDEX, subject).manifests
         target = next_page(answer)

@@ -10,6 +10,7 @@ import tarfile
 import pytest
 from real.faulty_registry import faulty_registry
 
+from pybuild import registries
 from pybuild.registry import Descriptor, Digest, Index, Platform, Reference, Store, media
 from pybuild.registry.copying import copy
 from pybuild.registry.errors import (
@@ -263,7 +264,7 @@ def test_an_archive_with_names_that_lead_out_writes_nothing_outside(do_copy, tmp
 ARTIFACT = "application/vnd.example.sbom.v1+json"
 
 
-def _artifact(store, subject):
+def _artifact(store, subject, annotations):
     """A manifest that refers to another one, as cosign and oras make them."""
     blob = store.add(b'{"packages":[]}', ARTIFACT)
     empty = store.add(b"{}", "application/vnd.oci.empty.v1+json")
@@ -274,16 +275,16 @@ def _artifact(store, subject):
         "config": empty.document(),
         "layers": [blob.document()],
         "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": subject.size},
-        "annotations": {"a": "b"},
+        "annotations": annotations,
     }
     return Parts.parse(json.dumps(document).encode(), media.OCI_MANIFEST, "artifact")
 
 
-def _attach(registry, path, store, image):
+def _attach(registry, path, store, image, *, annotations=None):
     from pybuild.registry.ends import StoreEnd
     from pybuild.registry.remote import RegistryEnd
 
-    artifact = _artifact(store, image.manifest.descriptor)
+    artifact = _artifact(store, image.manifest.descriptor, annotations or {"a": "b"})
     store.add(artifact.raw, artifact.media_type)
     name = Reference(registry, path, None, artifact.descriptor.digest)
     with Sources(name, actions=("pull", "push")) as sources:
@@ -313,6 +314,31 @@ def test_an_artifact_is_found_by_its_subject_and_copied_along(registry, path, st
     assert _referrers(registry.host, f"{path}/whole", image.manifest.descriptor.digest) == (found,)
     tags = json.loads(skopeo("list-tags", "--tls-verify=false", f"docker://{registry.name(path)}"))["Tags"]
     assert sorted(tags) == sorted(["v1", fallback_tag(image.manifest.descriptor.digest)])
+
+
+@pytest.mark.peers("docker-registry")
+def test_an_artifact_that_is_deleted_leaves_the_list_of_referrers(registry, path, store, image):
+    push(store, image, Reference.parse(registry.name(f"{path}:v1")))
+    first = _attach(registry.host, path, store, image)
+    second = _attach(registry.host, path, store, image, annotations={"c": "d"})
+    digest = image.manifest.descriptor.digest
+    assert len(_referrers(registry.host, path, digest)) == 2
+    registries.delete(registry.name(f"{path}@{first.descriptor.digest}"))
+    assert [item.digest for item in _referrers(registry.host, path, digest)] == [second.descriptor.digest]
+    registries.delete(registry.name(f"{path}@{second.descriptor.digest}"))
+    assert _referrers(registry.host, path, digest) == ()
+
+
+def test_where_the_registry_lists_referrers_no_tag_is_edited_on_deletion(faulty, fault, store, image):
+    push(store, image, Reference.parse(f"{faulty.host}/a:1"))
+    artifact = _attach(faulty.host, "a", store, image)
+    faulty.faults = [
+        fault("DELETE .*manifests", status=202),
+        fault("GET .*referrers", status=200, content=Index.build(()).raw, times=9),
+    ]
+    before = faulty.count("PUT .*manifests")
+    registries.delete(f"{faulty.host}/a@{artifact.descriptor.digest}")
+    assert faulty.count("DELETE") == 1 and faulty.count("PUT .*manifests") == before
 
 
 def test_a_registry_that_lists_referrers_itself_gets_no_tag(faulty, fault, store, image):
