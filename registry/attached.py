@@ -5,29 +5,27 @@ They have no name of their own; they stay as long as what they are about. Source
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 from pybuild.registry.digest import Digest
-from pybuild.registry.document import Fields, load
+from pybuild.registry.document import Fields
 from pybuild.registry.errors import RegistryError
 from pybuild.registry.model import Descriptor
+from pybuild.registry.notes import Notes
 from pybuild.registry.parts import Parts, reachable
 from pybuild.registry.store import Store
 
 
 def path(store: Store) -> Path:
     """The file."""
-    return store.root / "referrers.json"
+    return _notes(store).path
 
 
 def referring(store: Store, digest: Digest) -> tuple[Descriptor, ...]:
     """What refers to a manifest, as an index of referrers lists it."""
     try:
-        fields = Fields(load(path(store).read_bytes(), str(path(store))), str(path(store)))
-        found = [Descriptor.read(item) for item in fields.objects(digest)]
-    except (FileNotFoundError, RegistryError):
+        found = [Descriptor.read(item) for item in Fields(_notes(store).read(), str(path(store))).objects(digest)]
+    except RegistryError:
         return ()
     return tuple(item for item in found if store.has(item))
 
@@ -57,17 +55,14 @@ def with_attached(store: Store, item: Descriptor) -> tuple[Descriptor, ...]:
 
 
 def _edit(store: Store, subject: Digest, item: Descriptor, *, is_there: bool) -> None:
-    with store.lock("referrers", exclusive=True):
-        try:
-            known = dict(load(path(store).read_bytes(), str(path(store))))
-        except (FileNotFoundError, RegistryError):
-            known = {}
+    with _notes(store).editing() as known:
         before = known.get(subject)
         entries = [entry for entry in before if isinstance(entry, dict)] if isinstance(before, list) else []
         kept = [entry for entry in entries if entry.get("digest") != item.digest]
         known[subject] = [*kept, item.document()] if is_there else kept
         if not known[subject]:
             del known[subject]
-        temporary = store.root / "tmp" / f"referrers.{os.urandom(6).hex()}"
-        temporary.write_text(json.dumps(known), encoding="utf-8")
-        os.replace(temporary, path(store))
+
+
+def _notes(store: Store) -> Notes:
+    return Notes(store, "referrers")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 from pybuild.registry import media
 from pybuild.registry.errors import BlobNotFound, RegistryError
 from pybuild.registry.model import Descriptor
-from pybuild.registry.origins import repositories
 from pybuild.registry.progress import Listener, Transferred, one_at_a_time
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import BlobWriter, Image, Store
@@ -49,7 +48,12 @@ def absent(store: Store, image: Image) -> tuple[Descriptor, ...]:
 
 def is_at_hand(store: Store, image: Image) -> bool:
     """Whether each layer is in the store, or it is known which registry has it."""
-    return all(repositories(store, layer.digest) for layer in absent(store, image))
+    layers = absent(store, image)
+    if not layers:
+        return True
+    from pybuild.registry.origins import repositories
+
+    return all(repositories(store, layer.digest) for layer in layers)
 
 
 def complete(
@@ -115,6 +119,7 @@ def _fetching(
     make_tap: Callable[[Descriptor], Tap | None],
 ) -> Callable[[], None]:
     from pybuild.registry.download import Download
+    from pybuild.registry.origins import repositories
     from pybuild.registry.sources import Sources
 
     def told(done: int) -> None:

@@ -7,17 +7,15 @@ podman's `manifest` commands have it.
 from __future__ import annotations
 
 import io
-import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 from pybuild.registry import media
 from pybuild.registry.config import ImageConfig
-from pybuild.registry.document import Fields, load
+from pybuild.registry.document import Fields
 from pybuild.registry.ends import Source
-from pybuild.registry.errors import ImageNotFound, InvalidDocument, RegistryError, StoreError
+from pybuild.registry.errors import ImageNotFound, InvalidDocument, RegistryError
 from pybuild.registry.model import Descriptor, Index
+from pybuild.registry.notes import Notes
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Store
@@ -112,10 +110,10 @@ class _Bytes(io.BytesIO):
 def read(store: Store, name: str) -> List | None:
     """The list of this name; None when there is none. Raises InvalidDocument for a damaged file."""
     reference = Reference.parse(name)
-    entry = _read(store).get(str(reference))
+    entry = _notes(store).read().get(str(reference))
     if entry is None:
         return None
-    where = str(_path(store))
+    where = str(_notes(store).path)
     fields = Fields(entry, where)
     members = tuple(
         Member(item.need("source", str), Descriptor.read(Fields(item.need("descriptor", dict), where)))
@@ -134,7 +132,7 @@ def need(store: Store, name: str) -> List:
 
 def names(store: Store) -> tuple[str, ...]:
     """The names of all lists."""
-    return tuple(_read(store))
+    return tuple(_notes(store).read())
 
 
 def write(store: Store, made: List) -> None:
@@ -143,34 +141,17 @@ def write(store: Store, made: List) -> None:
         "members": [{"source": member.source, "descriptor": member.descriptor.document()} for member in made.members],
         "annotations": dict(made.annotations),
     }
-    _edit(store, made.name, document)
+    with _notes(store).editing() as known:
+        known.pop(made.name, None)
+        known[made.name] = document
 
 
 def remove(store: Store, name: str) -> None:
     """Forget a list. Raises ImageNotFound."""
-    _edit(store, need(store, name).name, None)
+    found = need(store, name)
+    with _notes(store).editing() as known:
+        known.pop(found.name, None)
 
 
-def _edit(store: Store, name: str, document: dict[str, object] | None) -> None:
-    with store.lock("lists", exclusive=True):
-        known = _read(store)
-        known.pop(name, None)
-        if document is not None:
-            known[name] = document
-        temporary = store.root / "tmp" / f"lists.{os.urandom(6).hex()}"
-        try:
-            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
-            os.replace(temporary, _path(store))
-        except OSError as error:
-            raise StoreError(f"cannot write {_path(store)}: {error.strerror}") from error
-
-
-def _read(store: Store) -> dict[str, object]:
-    try:
-        return dict(load(_path(store).read_bytes(), str(_path(store))))
-    except FileNotFoundError:
-        return {}
-
-
-def _path(store: Store) -> Path:
-    return store.root / "lists.json"
+def _notes(store: Store) -> Notes:
+    return Notes(store, "lists", is_advice=False)

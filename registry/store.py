@@ -175,7 +175,7 @@ class Store:
     def temporary(self) -> tuple[BinaryIO, str]:
         """A new file inside the store, to be renamed or removed by the caller."""
         path = f"{self.root}/tmp/{os.urandom(12).hex()}"
-        return open(path, "x+b", buffering=0, opener=_private), path
+        return open(path, "x+b", buffering=0, opener=private), path
 
     def adopt(self, path: str, digest: Digest) -> None:
         """Rename a finished temporary file to the blob that it is."""
@@ -368,7 +368,8 @@ class VerifiedReader:
         self.close()
 
 
-def _private(path: str, flags: int) -> int:
+def private(path: str, flags: int) -> int:
+    """Open a file that its owner alone may read: an `opener`."""
     return os.open(path, flags, 0o600)
 
 
