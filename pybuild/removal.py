@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 
 from pybuild.builder.workspace import Workspace
+from pybuild.registry import Descriptor, Reference, Store, pushed
 from pybuild.registry.attached import with_attached
-from pybuild.registry.errors import RegistryError, StoreError
+from pybuild.registry.errors import RegistryError, StoreError, UnsupportedMediaType
 from pybuild.registry.reference import same_image
-from pybuild.registry.store import Image
 
 
 def remove(workspace: Workspace, name: str, *, force: bool) -> tuple[str, ...]:
@@ -19,8 +19,8 @@ def remove(workspace: Workspace, name: str, *, force: bool) -> tuple[str, ...]:
     store = workspace.store
     # Held from the first look on: a name that `tag` gives in the meantime would be of an image that goes.
     with store.lock("build", exclusive=True, blocking=False) as is_alone:
-        image = store.find(name)
-        names = store.names(image.descriptor.digest)
+        found = _find(store, name)
+        names = store.names(found.digest)
         doomed = tuple(other for other in names if same_image(str(other), name))
         if not doomed:
             # An ID or a digest, which is about the image itself.
@@ -34,24 +34,36 @@ def remove(workspace: Workspace, name: str, *, force: bool) -> tuple[str, ...]:
             store.untag(other)
         done = [f"Untagged: {other.familiar}" for other in doomed]
         if len(doomed) == len(names):
-            store.forget(image.descriptor.digest)
+            store.forget(found.digest)
             if is_alone:
-                done += _delete(workspace, image)
+                done += _delete(workspace, found)
         return tuple(done)
 
 
-def _delete(workspace: Workspace, image: Image) -> list[str]:
+def _find(store: Store, name: str) -> Descriptor:
+    try:
+        return store.find(name).descriptor
+    except UnsupportedMediaType:
+        # An artifact that has this name.
+        tagged = store.tagged(Reference.parse(name))
+        assert tagged is not None
+        return tagged
+
+
+def _delete(workspace: Workspace, doomed: Descriptor) -> list[str]:
     store = workspace.store
-    others = store.images()
+    blobs = {doomed.digest: doomed} | {blob.digest: blob for blob in with_attached(store, doomed)}
+    with contextlib.suppress(RegistryError):
+        image = store.image(doomed)
+        layers = {diff_id for other in store.images() for diff_id in other.config.diff_ids}
+        for diff_id in image.config.diff_ids:
+            if diff_id not in layers and (tree := workspace.existing_tree(diff_id)):
+                workspace.discard(tree)
     # An image may be an index: then all platforms that are here belong to it.
-    kept = {blob.digest for other in others for blob in with_attached(store, other.descriptor)}
+    others = (*store.index().manifests, *pushed.manifests(store))
+    kept = {blob.digest for other in others if other.digest != doomed.digest for blob in with_attached(store, other)}
     done = []
-    layers = {diff_id for other in others for diff_id in other.config.diff_ids}
-    for diff_id in image.config.diff_ids:
-        if diff_id not in layers and (tree := workspace.existing_tree(diff_id)):
-            workspace.discard(tree)
-    blobs = (*with_attached(store, image.descriptor), image.descriptor, image.manifest.descriptor, *image.manifest.blobs)
-    for digest in dict.fromkeys(blob.digest for blob in blobs):
+    for digest in blobs:
         if digest not in kept:
             with contextlib.suppress(RegistryError):
                 store.delete(digest)

@@ -84,6 +84,11 @@ class Parts:
         return (*((self.config,) if self.config else ()), *self.layers)
 
 
+def is_document(item: Descriptor) -> bool:
+    """Whether a descriptor says that it is of a manifest or an index."""
+    return item.media_type in media.MANIFESTS or item.media_type in media.INDEXES
+
+
 def walk(root: Parts, read: Callable[[Descriptor], Parts], *, depth: int = 0) -> Iterator[Parts]:
     """A document and all below it, those that it leads to before itself, each once. Raises what `read` does, InvalidDocument."""
     if depth > _DEEPEST:

@@ -29,6 +29,7 @@ from pybuild.registry.errors import (
     InvalidReference,
     PlatformNotFound,
     StoreError,
+    UnsupportedMediaType,
 )
 from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_index
 from pybuild.registry.platform import Platform
@@ -36,7 +37,7 @@ from pybuild.registry.reference import Reference
 from pybuild.registry.values import frozen, replace
 
 # What a store has in it, whoever made it.
-_RECORDS = {"origins.json", "uploads.json", "uploads", "lists.json", "referrers.json"}
+_RECORDS = {"origins.json", "uploads.json", "uploads", "lists.json", "referrers.json", "pushed.json"}
 _OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "caches", *_RECORDS} | {
     f"pybuild.db{ending}" for ending in ("", "-wal", "-shm", ".new", ".new-wal", ".new-shm")
 }
@@ -278,9 +279,12 @@ class Store:
         return Image(descriptor, manifest, config)
 
     def images(self) -> tuple[Image, ...]:
-        """Every image, each manifest once."""
-        seen = {item.digest: item for item in self.index().manifests}
-        return tuple(self.image(item) for item in seen.values())
+        """Every image, each manifest once. Artifacts, which may have names too, are none."""
+        found = []
+        for item in {item.digest: item for item in self.index().manifests}.values():
+            with contextlib.suppress(UnsupportedMediaType):
+                found.append(self.image(item))
+        return tuple(found)
 
     def find(self, name: str) -> Image:
         """An image by name, by ID, or by a part of its ID, with or without `sha256:`.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from time import strptime
 
 from pybuild.builder.workspace import CACHES, Workspace
-from pybuild.registry import Descriptor, Digest
+from pybuild.registry import Descriptor, Digest, pushed
 from pybuild.registry.attached import with_attached
 from pybuild.registry.errors import RegistryError
 from pybuild.registry.values import frozen
@@ -126,15 +126,19 @@ class _Survey:
         for digest, entry in entries.items():
             places = [_place(digest)]
             used = self._moments.get(places[0], 0.0)
+            # Of an index, all platforms that are here; of an artifact all, too, though it is no image.
+            places += [_place(blob.digest) for blob in with_attached(store, entry)]
             with contextlib.suppress(RegistryError):
                 image = store.image(entry)
-                # Of an index, all platforms that are here.
-                places += [_place(blob.digest) for blob in with_attached(store, entry)]
                 self._known_layers |= set(image.config.diff_ids)
                 if tags[digest]:
                     self._layers_of_tags |= set(image.config.diff_ids)
             names = tags[digest]
             yield Holding(IMAGE, digest, ", ".join(names) or digest.short, used, tuple(dict.fromkeys(places)), bool(names))
+
+        for item in pushed.manifests(store):
+            places = [_place(blob.digest) for blob in with_attached(store, item)]
+            yield Holding(IMAGE, item.digest, item.digest.short, self._moments.get(_place(item.digest), 0.0), tuple(places))
 
     def _steps(self, connection: sqlite3.Connection, uses: dict[str, float]) -> Iterator[Holding]:
         for key, diff_id, tree, created in connection.execute("select key, diff_id, tree, created from steps order by key"):

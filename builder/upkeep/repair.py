@@ -14,8 +14,9 @@ from pybuild.builder.layers.compression import BLOCK, Compression, decompressed
 from pybuild.builder.layers.stored import FileIndexes
 from pybuild.builder.upkeep.verification import BLOB, DATABASE, FILE_INDEX, IMAGE, INDEX, TREE, Fault, Verified
 from pybuild.builder.workspace import Workspace, remove
-from pybuild.registry import Descriptor, Digest, Index, Manifest, media
-from pybuild.registry.errors import RegistryError
+from pybuild.registry import Descriptor, Digest, Index, Manifest, Store, media, pushed
+from pybuild.registry.errors import RegistryError, UnsupportedMediaType
+from pybuild.registry.parts import Parts
 from pybuild.registry.values import replace
 
 _LARGEST_DOCUMENT = 4 << 20
@@ -117,24 +118,43 @@ def _index(workspace: Workspace, _: Fault) -> str:
 
 
 def _image(workspace: Workspace, fault: Fault) -> str:
-    workspace.store.forget(Digest(fault.name))
+    _forget(workspace, Digest(fault.name))
     return "removed; build or pull it again"
 
 
+def _forget(workspace: Workspace, digest: Digest) -> None:
+    workspace.store.forget(digest)
+    pushed.drop(workspace.store, digest)
+
+
 def _forget_broken(workspace: Workspace) -> tuple[str, ...]:
-    """Take out of index.json what lacks a blob by now."""
+    """Forget what lacks a blob by now."""
     store, said = workspace.store, []
-    for item in {item.digest: item for item in store.index().manifests}.values():
-        try:
-            image = store.image(item)
-            if all(store.has(blob) or blob.media_type in media.FOREIGN_LAYERS for blob in image.manifest.blobs):
-                continue
-        except RegistryError:
-            pass
+    for item in {item.digest: item for item in (*store.index().manifests, *pushed.manifests(store))}.values():
+        if _is_whole(workspace, item):
+            continue
         names = tuple(name.familiar for name in store.names(item.digest))
-        store.forget(item.digest)
+        _forget(workspace, item.digest)
         said.append(f"image {', '.join(names) or item.digest.short}: removed; build or pull it again")
     return tuple(said)
+
+
+def _is_whole(workspace: Workspace, item: Descriptor) -> bool:
+    store = workspace.store
+    try:
+        parts = _parts(store, item)
+    except RegistryError:
+        return False
+    return all(store.has(part) or part.media_type in media.FOREIGN_LAYERS for part in parts)
+
+
+def _parts(store: Store, item: Descriptor) -> tuple[Descriptor, ...]:
+    try:
+        return store.image(item).manifest.blobs
+    except UnsupportedMediaType:
+        # An artifact.
+        document = Parts.parse(store.read(item), item.media_type, str(item.digest))
+        return (*document.blobs, *document.manifests)
 
 
 _ACTIONS = {DATABASE: _database, TREE: _tree, FILE_INDEX: _file_index, BLOB: _blob, INDEX: _index, IMAGE: _image}

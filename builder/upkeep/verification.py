@@ -22,9 +22,10 @@ from pybuild.builder.layers.extraction import opened
 from pybuild.builder.layers.index import RecipeView
 from pybuild.builder.layers.stored import FileIndexes
 from pybuild.builder.workspace import Workspace, layers_of
-from pybuild.registry import Descriptor, Digest, media
-from pybuild.registry.errors import BlobNotFound, DigestMismatch, RegistryError
+from pybuild.registry import Descriptor, Digest, media, pushed
+from pybuild.registry.errors import BlobNotFound, DigestMismatch, RegistryError, UnsupportedMediaType
 from pybuild.registry.origins import repositories
+from pybuild.registry.parts import Parts
 from pybuild.registry.values import frozen
 
 BLOB, IMAGE, TREE, INDEX, FILE_INDEX, DATABASE = "blob", "image", "tree", "index.json", "file index", "database"
@@ -124,6 +125,7 @@ class _Verification:
     def _entries(self) -> Iterator[Descriptor]:
         try:
             yield from {item.digest: item for item in self._store.index().manifests}.values()
+            yield from pushed.manifests(self._store)
         except (RegistryError, FileNotFoundError) as error:
             self._note(INDEX, "index.json", str(getattr(error, "message", "it is missing")))
 
@@ -136,6 +138,9 @@ class _Verification:
         except (DigestMismatch, BlobNotFound) as error:
             self._users.setdefault(error.where if isinstance(error, DigestMismatch) else item.digest, []).extend(names)
             self._note(IMAGE, item.digest, f"its manifest or config cannot be read: {error.message}")
+            return
+        except UnsupportedMediaType:
+            self._artifact(item, names)
             return
         except RegistryError as error:
             self._note(IMAGE, item.digest, error.message)
@@ -158,6 +163,18 @@ class _Verification:
             self._layers[blob.digest, layer.diff_id] = (blob, layer.diff_id)
             if os.path.isdir(self._workspace.tree_path(layer.diff_id.hex)):
                 self._trees.setdefault(layer.diff_id, []).append(layer.diff_id.hex)
+
+    def _artifact(self, item: Descriptor, names: list[str]) -> None:
+        """What is no image, but has a name, or was pushed by its digest: all that it leads to has to be there."""
+        try:
+            document = Parts.parse(self._store.read(item), item.media_type, str(item.digest))
+        except RegistryError as error:
+            self._note(IMAGE, item.digest, error.message)
+            return
+        for part in (*document.blobs, *document.manifests):
+            self._users.setdefault(part.digest, []).extend(names)
+            if not os.path.exists(self._store.path(part.digest)):
+                self._note(IMAGE, item.digest, f"its part {part.digest} is missing")
 
     # Bytes
 

@@ -19,6 +19,7 @@ from pybuild.registry.hosting.exchange import EndOfBody, FilePart, Refusal, Requ
 from pybuild.registry.hosting.uploads import Uploads, range_of
 from pybuild.registry.model import Descriptor, Index
 from pybuild.registry.parts import Parts
+from pybuild.registry.pushed import BLOB
 from pybuild.registry.store import Store
 from pybuild.registry.values import replace
 
@@ -103,7 +104,7 @@ class Application:
     def tags(self, request: Request, name: str) -> Response:
         """All tags of a repository."""
         found = self.catalogue.tags(name)
-        if not found:
+        if not self.catalogue.has(name):
             raise Refusal(404, "NAME_UNKNOWN", f"no repository {name}")
         return _listed("tags", tuple(sorted(found)), request, {"name": name})
 
@@ -201,7 +202,7 @@ class Application:
         with self.store.in_use():
             self._check_parts(name, document)
             item = self.store.add(content, document.media_type)
-            self.catalogue.add(name, item)
+            self.catalogue.add(name, item, document)
             if ":" not in reference and (named := name_of(name, reference)):
                 self.store.tag(item, named)
             attached.attach(self.store, document)
@@ -216,7 +217,7 @@ class Application:
                 raise Refusal(400, "MANIFEST_BLOB_UNKNOWN", f"{item.digest} is not in {name}")
 
     def delete_manifest(self, request: Request, name: str, reference: str) -> Response:
-        """Delete a tag, or a manifest with all its tags in this repository. Blobs stay until `pybuild prune`."""
+        """Delete a tag, or a manifest with all its tags in this repository. The bytes stay until `pybuild prune`."""
         item = self._manifest(name, reference)
         doomed = [reference] if ":" not in reference else [
             tag for tag, other in self.catalogue.tags(name).items() if other.digest == item.digest
@@ -246,7 +247,7 @@ class Application:
     def _finish(self, name: str, upload: str, digest: Digest) -> Response:
         with self.store.in_use():
             size = self.uploads.finish(upload, digest)
-        self.catalogue.add(name, Descriptor("application/octet-stream", digest, size))
+        self.catalogue.add(name, Descriptor(BLOB, digest, size))
         return _created(name, "blobs", digest)
 
     def _accepted(self, name: str, upload: str, size: int) -> Response:

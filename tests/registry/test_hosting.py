@@ -13,6 +13,11 @@ import requests
 from checker import check_layout
 from real.served import served_store
 
+from pybuild import api
+from pybuild.builder.upkeep.pruning import Wish, prune
+from pybuild.builder.upkeep.repair import repair
+from pybuild.builder.upkeep.verification import verify
+from pybuild.builder.workspace import Workspace
 from pybuild.registry import Descriptor, Digest, Index, Reference, Store, media
 from pybuild.registry.transfer import pull, push
 
@@ -348,6 +353,67 @@ def test_a_blob_that_an_image_needs_stays(call, put_manifest, put_blob):
     assert call("DELETE", f"app/blobs/{digest}").status_code == 202
     assert call("GET", f"app/blobs/{digest}").status_code == 404
     assert call("DELETE", f"app/blobs/{digest}").status_code == 404
+
+
+# What has no tag
+
+
+def test_what_was_pushed_is_there_after_a_restart(call, put_blob, put_manifest, served):
+    content, _ = put_manifest(None)
+    digest = Digest.of(content)
+    spare = put_blob(b"of a push that goes on")
+    with served_store(served.root, writable=True) as again:
+        for path in (f"manifests/{digest}", f"blobs/{Digest.of(b'layer')}", f"blobs/{spare}"):
+            assert requests.get(f"http://{again.host}/v2/app/{path}", timeout=20).status_code == 200
+            assert requests.get(f"http://{again.host}/v2/other/{path}", timeout=20).status_code == 404
+        assert requests.get(f"http://{again.host}/v2/library/app/manifests/{digest}", timeout=20).status_code == 200
+    check_layout(served.root)
+
+
+def test_a_manifest_that_lost_its_tag_is_there_by_its_digest(call, put_manifest):
+    content, _ = put_manifest("v1")
+    assert call("DELETE", "app/manifests/v1").status_code == 202
+    assert call("GET", f"app/manifests/{Digest.of(content)}").content == content
+    assert call("GET", "app/tags/list").json() == {"name": "app", "tags": []}
+
+
+def test_a_prune_takes_what_no_name_leads_to_and_nothing_else(call, put_manifest, served):
+    kept, _ = put_manifest("v1", layer=b"kept")
+    member, _ = put_manifest(None, layer=b"member")
+    items = [Descriptor(media.OCI_MANIFEST, Digest.of(member), len(member))]
+    index = Index.build(tuple(items)).raw
+    assert call("PUT", "app/manifests/all", data=index, headers={"Content-Type": media.OCI_INDEX}).status_code == 201
+    gone, _ = put_manifest(None, layer=b"gone")
+    with Workspace.open(served.root) as workspace:
+        names = {item.name for item in prune(workspace, Wish()).items if item.kind == "image"}
+        assert names == {str(Digest.of(gone))}
+    for content, status in ((kept, 200), (member, 200), (index, 200), (gone, 404)):
+        assert call("GET", f"app/manifests/{Digest.of(content)}").status_code == status
+    assert call("GET", f"app/blobs/{Digest.of(b'gone')}").status_code == 404
+
+
+def test_a_manifest_without_a_tag_that_lost_a_part_is_found_and_forgotten(call, put_manifest, served):
+    content, _ = put_manifest(None, artifact_type="application/x.sbom")
+    store = Store.open(served.root)
+    store.delete(Digest.of(b"layer"))
+    with Workspace.open(served.root) as workspace:
+        found = verify(workspace)
+        (fault,) = found.faults
+        assert (fault.kind, fault.name) == ("image", str(Digest.of(content))) and "is missing" in fault.problem
+        repair(workspace, found)
+        assert not verify(workspace).faults
+    assert call("GET", f"app/manifests/{Digest.of(content)}").status_code == 404
+
+
+def test_an_artifact_with_a_tag_does_no_harm_to_the_store(call, put_manifest, served):
+    """As `helm push` leaves one."""
+    put_manifest("1.0", "charts/x", artifact_type="application/vnd.cncf.helm.config.v1+json")
+    assert api.images(root=served.root) == ()
+    with Workspace.open(served.root) as workspace:
+        assert not prune(workspace, Wish()).items and not verify(workspace).faults
+    assert call("GET", "charts/x/manifests/1.0").status_code == 200
+    assert len(api.remove("charts/x:1.0", root=served.root)) == 4
+    assert Store.open(served.root).blobs() == ()
 
 
 # Who may do what
