@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pybuild.builder.contexts import bases
-from pybuild.builder.contexts.context import Context, check_folder, choice_of, localised
-from pybuild.builder.errors import BuildError, Interrupted, LintFailed
+from pybuild.builder.contexts.context import Context, check_folder, localised
+from pybuild.builder.contexts.reading import Reading
+from pybuild.builder.errors import Interrupted, LintFailed
 from pybuild.builder.events import Finished, Notice, Progress
-from pybuild.builder.graph import CopyStep, GitStep, HttpStep, RunStep, SourceStep, Step
+from pybuild.builder.graph import RunStep, SourceStep
 from pybuild.builder.planning.entitlements import check_entitlements
 from pybuild.builder.planning.memory import Plan, make_plan, read_dockerfile
 from pybuild.builder.planning.refusal import refuse
 from pybuild.builder.publishing.assemble import image_config, image_layers
-from pybuild.builder.records.cached import Result, cached_result, file_steps
+from pybuild.builder.records.cache import CacheOf, LocalCache, Result
 from pybuild.builder.records.keys import history_keys, own_keys, step_keys
 from pybuild.builder.records.recording import Recorder, recorded
 from pybuild.builder.request import BuildRequest, BuildResult, Output
@@ -26,15 +27,23 @@ from pybuild.registry import Image, Manifest, Platform
 from pybuild.registry.values import replace
 
 if TYPE_CHECKING:
-    pass
+    from pybuild.builder.steps.executor import ExecutorOf
 
 __all__ = ["BuildRequest", "BuildResult", "Output", "build"]
 
 
-def build(request: BuildRequest, *, workspace: Workspace, progress: Progress) -> BuildResult:
+def build(
+    request: BuildRequest,
+    *,
+    workspace: Workspace,
+    progress: Progress,
+    cache: CacheOf = LocalCache,
+    executor: ExecutorOf | None = None,
+) -> BuildResult:
     """Build an image into the workspace, tag it, and put it where else it was asked for.
 
-    Raises BuildError, RegistryError and DockerfileError. Call it while the process has one thread, if there may be a RUN.
+    `cache` makes what keeps the results of steps, `executor` what carries out RUNs, this machine for None. Raises BuildError,
+    RegistryError and DockerfileError. Call it while the process has one thread, if there may be a RUN.
     """
     started = time.monotonic()
     workspace.clean()
@@ -42,174 +51,161 @@ def build(request: BuildRequest, *, workspace: Workspace, progress: Progress) ->
         progress.emit(Notice("pybuild.db was damaged, and is begun anew: what earlier builds did is forgotten"))
     try:
         with workspace.store.lock("build", exclusive=False), localised(request, workspace) as here:
-            result = _build(here, workspace, progress, started)
+            result = _Build(here, workspace, progress, cache, executor).run(started)
     except KeyboardInterrupt:
         raise Interrupted("interrupted") from None
     workspace.clean()
     return result
 
 
-def _build(request: BuildRequest, workspace: Workspace, progress: Progress, started: float) -> BuildResult:
-    store = workspace.store
-    if request.outputs or request.push:
-        from pybuild.builder.publishing.export import check_outputs
+class _Build:
+    """One build, whose contexts are folders by now."""
 
-        check_outputs(request)
-    platform = request.platform or Platform.here()
-    bases.check(request.contexts)
-    folders = bases.folders(request.contexts)
-    check_folder(request.context)
-    source, ignore_names = read_dockerfile(request)
-    for name, path in folders.items():
-        check_folder(path, hint=f"it is what --build-context {name}={path} names")
-    contexts = {"": Context.open(request.context, ignore_names)}
-    for name, path in folders.items():
-        ignores = () if name in request.plain_contexts else (".dockerignore",)
-        contexts[name] = Context.open(path, ignores, called=f"the context {name}")
-    plan = make_plan(
-        source,
-        request,
-        workspace,
-        platform=platform,
-        folders=tuple(folders),
-        ignore=contexts[""].ignore,
-        resolve=lambda wanted: bases.resolve(wanted, request, store, listener=progress.emit),
-    )
-    if request.timestamp is None and plan.graph.epoch is not None:
-        request = replace(request, timestamp=plan.graph.epoch)
-    refuse(plan)
-    check_entitlements(plan.graph, request.run.allow, plan.source)
-    for warning in (*plan.graph.warnings, *plan.remarks.notices):
-        progress.emit(Notice(warning))
-    if plan.remarks.broken:
-        hint = "mend it ('pybuild lint --fix' does what it can), or take error=true out of its check"
-        raise LintFailed(f"{source.name} breaks rules that it wants to be kept: {', '.join(plan.remarks.broken)}", hint=hint)
-    with contextlib.ExitStack() as stack:
-        uploads = None
-        if request.push or request.outputs:
-            from pybuild.builder.publishing.uploading import uploading
+    def __init__(
+        self, request: BuildRequest, workspace: Workspace, progress: Progress, cache: CacheOf, executor: ExecutorOf | None
+    ) -> None:
+        self._request = request
+        self._workspace = workspace
+        self._progress = progress
+        self._cache_of = cache
+        self._cache = cache(workspace)
+        self._executor = executor
+        self._contexts: dict[str, Context] = {}
 
-            uploads = stack.enter_context(uploading(request, workspace, progress))
-        recorder = stack.enter_context(recorded(plan, request, workspace, uploads or progress))
-        if uploads is not None and (base := _base(plan)):
-            uploads.expect(image_layers(plan.graph, {}, base))
-        results = _solve(plan, contexts, request, workspace, recorder)
-        image = _publish(plan, results, recorder.keys, request, workspace)
-        if request.outputs or request.push:
-            from pybuild.builder.publishing.export import export
+    def run(self, started: float) -> BuildResult:
+        if self._request.outputs or self._request.push:
+            from pybuild.builder.publishing.export import check_outputs
 
-            if uploads is not None:
-                uploads.finish()
-            if any(output.type not in ("registry", "image") for output in request.outputs):
-                bases.complete((image,), request, workspace, listener=recorder.emit)
-            export(image, request, workspace, recorder)
-        digest = image.manifest.descriptor.digest
-        names = tuple(tag.familiar for tag in request.tags)
-        recorder.emit(Finished(str(image.id), str(digest), names, time.monotonic() - started))
-    return BuildResult(image.id, digest, request.tags, recorder.number)
+            check_outputs(self._request)
+        plan = self._plan()
+        request = self._request
+        with contextlib.ExitStack() as stack:
+            uploads = None
+            if request.push or request.outputs:
+                from pybuild.builder.publishing.uploading import uploading
 
+                uploads = stack.enter_context(uploading(request, self._workspace, self._progress))
+            recorder = stack.enter_context(recorded(plan, request, self._workspace, uploads or self._progress))
+            if uploads is not None and (base := _base(plan)):
+                uploads.expect(image_layers(plan.graph, {}, base))
+            results = self._solve(plan, recorder)
+            image = self._publish(plan, results, recorder.keys)
+            if request.outputs or request.push:
+                from pybuild.builder.publishing.export import export
 
-def _solve(
-    plan: Plan, contexts: Mapping[str, Context], request: BuildRequest, workspace: Workspace, progress: Recorder
-) -> Mapping[int, Result]:
-    """The results of the target's steps, out of the records or freshly made; the recorder gets all keys."""
-    graph = plan.graph
-    remotes = None
-    if any(isinstance(step, HttpStep | GitStep) for step in graph.steps):
-        from pybuild.builder.remote.fetching import Remotes
+                if uploads is not None:
+                    uploads.finish()
+                if any(output.type not in ("registry", "image") for output in request.outputs):
+                    bases.complete((image,), request, self._workspace, listener=recorder.emit)
+                export(image, request, self._workspace, recorder)
+            digest = image.manifest.descriptor.digest
+            names = tuple(tag.familiar for tag in request.tags)
+            recorder.emit(Finished(str(image.id), str(digest), names, time.monotonic() - started))
+        return BuildResult(image.id, digest, request.tags, recorder.number)
 
-        remotes = Remotes(workspace)
+    def _plan(self) -> Plan:
+        """What there is to do; that it may be done has been checked, and what the user should know is told."""
+        request = self._request
+        platform = request.platform or Platform.here()
+        bases.check(request.contexts)
+        folders = bases.folders(request.contexts)
+        check_folder(request.context)
+        source, ignore_names = read_dockerfile(request)
+        for name, path in folders.items():
+            check_folder(path, hint=f"it is what --build-context {name}={path} names")
+        self._contexts[""] = Context.open(request.context, ignore_names)
+        for name, path in folders.items():
+            ignores = () if name in request.plain_contexts else (".dockerignore",)
+            self._contexts[name] = Context.open(path, ignores, called=f"the context {name}")
+        plan = make_plan(
+            source,
+            request,
+            self._workspace,
+            platform=platform,
+            folders=tuple(folders),
+            ignore=self._contexts[""].ignore,
+            resolve=lambda wanted: bases.resolve(wanted, request, self._workspace.store, listener=self._progress.emit),
+        )
+        if request.timestamp is None and plan.graph.epoch is not None:
+            self._request = replace(request, timestamp=plan.graph.epoch)
+        refuse(plan)
+        check_entitlements(plan.graph, request.run.allow, plan.source)
+        for warning in (*plan.graph.warnings, *plan.remarks.notices):
+            self._progress.emit(Notice(warning))
+        if plan.remarks.broken:
+            hint = "mend it ('pybuild lint --fix' does what it can), or take error=true out of its check"
+            raise LintFailed(f"{source.name} breaks rules that it wants to be kept: {', '.join(plan.remarks.broken)}", hint=hint)
+        return plan
 
-    known: dict[tuple[int, str], str] = {}
+    def _solve(self, plan: Plan, recorder: Recorder) -> Mapping[int, Result]:
+        """The results of the target's steps, out of the cache or freshly made; the recorder gets all keys."""
+        graph, request = plan.graph, self._request
+        reading = Reading(graph, plan.source, self._contexts, self._workspace, recorder.note_read)
+        keys = recorder.keys = step_keys(graph, reading.digest, timestamp=request.timestamp)
+        fresh: frozenset[int] = frozenset()
+        anew: frozenset[int] = frozenset()
+        if request.no_cache or request.no_cache_filter:
+            from pybuild.builder.records.freshness import fresh_steps, named_steps
 
-    def read(step: Step, origin: str) -> str:
-        if (id(step), origin) not in known:
-            known[id(step), origin] = look(step, origin)
-        return known[id(step), origin]
+            fresh = recorder.fresh = fresh_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
+            anew = named_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
+        wanted = graph.file_steps(graph.target.last)
+        cached: dict[int, Result] = {}
+        for number in wanted:
+            if number not in fresh and (result := self._cache.packed(keys[number], request.compression)):
+                cached[number] = result
+        if len(cached) == len(wanted):
+            announce_cached(graph, (), announcer(graph, recorder), recorder)
+            return cached
+        missing = [number for number in wanted if number not in cached]
+        # A RUN lays layers out, which takes a pass of its own; the others want their indexes.
+        with_indexes = not any(isinstance(step, RunStep) for step in graph.steps)
+        read_images = bases.read_images(graph, missing, plan.images)
+        bases.complete(read_images, request, self._workspace, listener=recorder.emit, with_indexes=with_indexes)
+        from pybuild.builder.steps.job import Job
+        from pybuild.builder.steps.making import make
 
-    def look(step: Step, origin: str) -> str:
-        try:
-            if isinstance(step, HttpStep | GitStep):
-                assert remotes is not None
-                digest = remotes.digest(step)
-                progress.note_read(step, step.name, digest)
-                return digest
-            assert isinstance(step, CopyStep | RunStep)
-            digest = contexts[origin].digest(choice_of(step, origin), workspace.database)
-        except BuildError as error:
-            if error.span is None:
-                error.span, error.source = step.span, plan.source
-            raise
-        progress.note_read(step, origin, digest)
-        return digest
+        job = Job(
+            graph=graph,
+            keys=keys,
+            own=own_keys(graph, reading.digest, timestamp=request.timestamp),
+            source=plan.source,
+            contexts=self._contexts,
+            images=plan.images,
+            compression=request.compression,
+            now=_now(request),
+            cached=cached,
+            timestamp=request.timestamp,
+            fresh=fresh,
+            anew=anew,
+            jobs=request.jobs,
+            run=request.run,
+            remotes=reading.remotes,
+            cache=self._cache_of,
+            executor=self._executor,
+        )
+        return make(job, self._workspace, recorder)
 
-    keys = progress.keys = step_keys(graph, read, timestamp=request.timestamp)
-    wanted = file_steps(graph, graph.target.last)
-    fresh: frozenset[int] = frozenset()
-    anew: frozenset[int] = frozenset()
-    if request.no_cache or request.no_cache_filter:
-        from pybuild.builder.records.freshness import fresh_steps, named_steps
+    def _publish(self, plan: Plan, results: Mapping[int, Result], keys: tuple[str, ...]) -> Image:
+        """Config, manifest and names into the store."""
+        store, graph, request = self._workspace.store, plan.graph, self._request
+        moments = history_keys(graph, keys)
+        now = _now(request)
 
-        fresh = progress.fresh = fresh_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
-        anew = named_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
-    cached: dict[int, Result] = {}
-    for number in wanted:
-        if number not in fresh and (result := cached_result(keys[number], workspace, request.compression)):
-            cached[number] = result
-    announce = announcer(graph, progress)
-    if len(cached) == len(wanted):
-        announce_cached(graph, (), announce, progress)
-        return cached
-    missing = [number for number in wanted if number not in cached]
-    # A RUN lays layers out, which takes a pass of its own; the others want their indexes.
-    with_indexes = not any(isinstance(step, RunStep) for step in graph.steps)
-    read_images = bases.read_images(graph, missing, plan.images)
-    bases.complete(read_images, request, workspace, listener=progress.emit, with_indexes=with_indexes)
-    from pybuild.builder.steps.execute import Job
-    from pybuild.builder.steps.making import make
+        def moment(number: int) -> str:
+            return now if request.timestamp is not None else self._cache.moment(moments[number], now)
 
-    job = Job(
-        graph=graph,
-        keys=keys,
-        own=own_keys(graph, read, timestamp=request.timestamp),
-        source=plan.source,
-        contexts=contexts,
-        images=plan.images,
-        compression=request.compression,
-        now=_now(request),
-        cached=cached,
-        timestamp=request.timestamp,
-        fresh=fresh,
-        anew=anew,
-        jobs=request.jobs,
-        run=request.run,
-        remotes=remotes,
-    )
-    return make(job, workspace, progress)
+        config = image_config(graph, results, moment)
+        if request.timestamp is not None:
+            config = replace(config, created=now)
+        layers = image_layers(graph, results, _base(plan))
+        from pybuild.registry import media
 
-
-def _publish(
-    plan: Plan, results: Mapping[int, Result], keys: tuple[str, ...], request: BuildRequest, workspace: Workspace
-) -> Image:
-    """Config, manifest and names into the store."""
-    store, graph = workspace.store, plan.graph
-    moments = history_keys(graph, keys)
-    now = _now(request)
-
-    def moment(number: int) -> str:
-        return now if request.timestamp is not None else workspace.database.moment(moments[number], now)
-
-    config = image_config(graph, results, moment)
-    if request.timestamp is not None:
-        config = replace(config, created=now)
-    layers = image_layers(graph, results, _base(plan))
-    from pybuild.registry import media
-
-    manifest = Manifest.build(store.add(config.encode(), media.OCI_CONFIG), layers)
-    descriptor = store.add(manifest.raw, manifest.media_type)
-    descriptor = replace(descriptor, platform=config.platform)
-    store.tag(descriptor, *request.tags)
-    return Image(descriptor, manifest, config)
+        manifest = Manifest.build(store.add(config.encode(), media.OCI_CONFIG), layers)
+        descriptor = store.add(manifest.raw, manifest.media_type)
+        descriptor = replace(descriptor, platform=config.platform)
+        store.tag(descriptor, *request.tags)
+        return Image(descriptor, manifest, config)
 
 
 def _base(plan: Plan) -> Image | None:

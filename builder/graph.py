@@ -244,6 +244,10 @@ class BuildGraph:
         """The name of the stage that a step belongs to."""
         return self.stages[bisect_right(self.stages, number, key=lambda stage: stage.first) - 1].name
 
+    def file_steps(self, last: int) -> tuple[int, ...]:
+        """The steps up to `last`, from its base on, that can change files."""
+        return tuple(n for n in self.chain(last) if not isinstance(self.steps[n], MetaStep | SourceStep))
+
     def chain(self, last: int) -> tuple[int, ...]:
         """The steps from one that stands on nothing to `last`, each built on the one before."""
         numbers = [last]

@@ -123,8 +123,11 @@ def build(
     )
     with Workspace.open(_root(root)) as workspace:
         if verify_reproducible:
-            from pybuild.builder.reproducing import verify_reproducible as build_request
-        result = build_request(request, workspace=workspace, progress=progress or Silent())
+            from pybuild.builder.reproducing import verify_reproducible as build_twice
+
+            result = build_twice(request, workspace=workspace, progress=progress or Silent())
+        else:
+            result = build_request(request, workspace=workspace, progress=progress or Silent())
         if workspace.is_due("prune", _SECONDS_TO_NEXT_PRUNE, time.time()):
             from pybuild.upkeep import keep_to_limit
 

@@ -145,6 +145,13 @@ class Store:
         except FileNotFoundError:
             return False
 
+    def _holds(self, blob: Descriptor, content: bytes) -> bool:
+        try:
+            with open(self.path(blob.digest), "rb", buffering=0) as file:
+                return file.read() == content
+        except FileNotFoundError:
+            return False
+
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """A blob's bytes, verified as they are read: the last read raises DigestMismatch when they are damaged.
 
@@ -161,9 +168,9 @@ class Store:
             return stream.read()
 
     def add(self, content: bytes, media_type: str) -> Descriptor:
-        """Put a small blob into the store. Idempotent."""
+        """Put a small blob into the store. Idempotent; one that is there and damaged is put right."""
         blob = Descriptor.of(content, media_type)
-        if not self.has(blob):
+        if not self._holds(blob, content):
             with self.writer() as writer:
                 writer.write(content)
                 writer.commit(blob.digest)

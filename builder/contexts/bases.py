@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pybuild.builder.errors import ContextError
 from pybuild.builder.graph import BuildGraph, CopyStep, Pairs, RunStep, SourceStep
 from pybuild.builder.planning.wanted import Wanted
-from pybuild.builder.records.cached import file_steps
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace, layers_of
 from pybuild.registry import Descriptor, Digest, Image, ImageConfig, Platform, Reference, Store, lazy
@@ -159,7 +158,7 @@ def read_images(graph: BuildGraph, steps: Iterable[int], images: Mapping[str, Im
             pending += graph.chain(number)[:1]
         for origin in step.origins if isinstance(step, CopyStep | RunStep) else ():
             if isinstance(origin, int):
-                pending += (*graph.chain(origin)[:1], *file_steps(graph, origin))
+                pending += (*graph.chain(origin)[:1], *graph.file_steps(origin))
     return tuple(found.values())
 
 

@@ -94,3 +94,11 @@ class Entry(NamedTuple):
     def parent(self) -> str:
         """The path of the directory that it is in."""
         return self.path.rpartition("/")[0]
+
+
+def clamped(entries: tuple[Entry, ...], timestamp: int | None) -> tuple[Entry, ...]:
+    """The entries with no time behind this one, in seconds since 1970; as they are for None."""
+    if timestamp is None:
+        return entries
+    limit = timestamp * 10**9
+    return tuple(entry._replace(mtime_ns=limit) if entry.mtime_ns > limit else entry for entry in entries)

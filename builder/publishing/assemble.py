@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pybuild.builder.graph import BuildGraph, MetaStep, Root
-from pybuild.builder.records.cached import Result
+from pybuild.builder.records.cache import Result
 from pybuild.registry import Descriptor, History, Image, ImageConfig, media
 from pybuild.registry.values import replace
 

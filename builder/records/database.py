@@ -209,6 +209,26 @@ class Database:
         """Remember that the result of a key is the one of another key, and so its build's."""
         self._do("insert or ignore into makers select ?, build from makers where key = ?", key, like)
 
+    # What results stood on
+
+    def lineages(self, own: str) -> list[tuple[str, str]]:
+        """The keys of the latest results of an own part of a key, and what they stood on."""
+        with self.mutex:
+            return self.connection.execute(
+                "select key, lineage from lineages where own = ? order by number desc", (own,)
+            ).fetchall()
+
+    def add_lineage(self, own: str, key: str, lineage: str, *, most: int) -> None:
+        """Remember what the result of a key stood on; of one own part, the latest results alone."""
+        with self.transaction() as connection:
+            connection.execute("delete from lineages where own = ? and key = ?", (own, key))
+            connection.execute("insert into lineages (own, key, lineage) values (?, ?, ?)", (own, key, lineage))
+            connection.execute(
+                "delete from lineages where own = ? and number not in "
+                "(select number from lineages where own = ? order by number desc limit ?)",
+                (own, own, most),
+            )
+
     # Memos
 
     def memo(self, kind: str, key: str) -> bytes | None:

@@ -10,34 +10,25 @@ Of a file system that a RUN is shown a part of, that part alone counts.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Iterator, Sequence
 
 from pybuild.builder.errors import BuildError
 from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, Root, RunStep, SourceStep
-from pybuild.builder.records.database import Database
+from pybuild.builder.records.cache import Ancestor, Cache, Lineage
 from pybuild.builder.records.sameness import digest_of, show_the_same
 from pybuild.builder.steps.snapshots import Form, Snapshots
-from pybuild.builder.workspace import Layer, Workspace
+from pybuild.builder.workspace import Workspace
 from pybuild.registry.errors import RegistryError
-
-_MOST = 4
-# A step below another one: its key, and the part of it that is its own.
-Ancestor = tuple[str, str]
-# Of each file system that counts, the steps that made it, lowest first.
-Lineage = tuple[tuple[Ancestor, ...], ...]
 
 
 class Resemblance:
     """Looks for earlier results of one build's steps, for several threads. `own` are the steps' own parts of their keys."""
 
     def __init__(
-        self, graph: BuildGraph, keys: Sequence[str], own: Sequence[str], workspace: Workspace, snapshots: Snapshots
+        self, graph: BuildGraph, keys: Sequence[str], own: Sequence[str], cache: Cache, workspace: Workspace, snapshots: Snapshots
     ) -> None:
         self._graph, self._keys, self._own = graph, keys, own
-        self._workspace, self._snapshots = workspace, snapshots
-        self._records = LineageRecords(workspace.database)
+        self._cache, self._workspace, self._snapshots = cache, workspace, snapshots
         # What has another result than the records had when the build began, though its key is the same.
         self._renewed: set[int] = set()
 
@@ -48,21 +39,21 @@ class Resemblance:
     def find(self, number: int) -> str | None:
         """The key of a result that stood on the same files; None when there is none."""
         inputs = self._inputs(number)
-        for key, theirs in self._records.lineages(self._own[number]):
+        for key, theirs in self._cache.lineages(self._own[number]):
             if len(inputs) == len(theirs) and all(self._is_alike(*one, then) for one, then in zip(inputs, theirs, strict=True)):
                 return key
         return None
 
     def find_result(self, number: int) -> str | None:
         """The key of a result that has the same files as the layer of this step, which is made already."""
-        for key, _ in self._records.lineages(self._own[number]):
+        for key, _ in self._cache.lineages(self._own[number]):
             if self._have_same_files(number, key):
                 return key
         return None
 
     def remember(self, number: int) -> None:
         """Write down what the result of a step stood on."""
-        self._records.add(self._own[number], self._keys[number], self._lineage(number))
+        self._cache.add_lineage(self._own[number], self._keys[number], self._lineage(number))
 
     def _lineage(self, number: int) -> Lineage:
         return tuple(tuple((self._keys[n], self._own[n]) for n in self._stack(last)) for last, _ in self._inputs(number))
@@ -108,7 +99,7 @@ class Resemblance:
         # Which image another base was is not known any more, and what was made anew under its old key is gone.
         if not theirs or theirs[0][0] != self._keys[base] or {key for key, _ in theirs} & {self._keys[n] for n in self._renewed}:
             return False
-        old = [_forms_of(key, self._workspace) for key, _ in theirs[1:]]
+        old = [self._forms_of(key) for key, _ in theirs[1:]]
         if not isinstance(self._graph.steps[base], SourceStep) or None in old:
             return False
         made = (form for forms in reversed(old) if forms for form in (forms.get("tree") or forms["layer"],))
@@ -121,7 +112,7 @@ class Resemblance:
 
     def _have_same_files(self, number: int, old_key: str) -> bool:
         """Whether a step's layer has the same files as the result of another key, times aside."""
-        mine, theirs = self._forms(number), _forms_of(old_key, self._workspace)
+        mine, theirs = self._forms(number), self._forms_of(old_key)
         if mine is None or theirs is None or not mine or not theirs:
             return mine == theirs == {}
         # What a RUN left behind has more than its layer; the tree of a COPY has directories that the layer only implies.
@@ -131,7 +122,7 @@ class Resemblance:
             return False
         try:
             for with_contents in (False, True):
-                old = self._records.digest(old_key, kind, theirs[kind], with_contents, self._workspace)
+                old = self._digest_of(theirs[kind], old_key, kind, with_contents=with_contents)
                 if digest_of(mine[kind], self._workspace, with_contents=with_contents) != old:
                     return False
             return True
@@ -145,7 +136,7 @@ class Resemblance:
             return None
         if form.is_empty:
             return {}
-        found = {} if form.entries is not None else _forms_of(self._keys[number], self._workspace) or {}
+        found = {} if form.entries is not None else self._forms_of(self._keys[number]) or {}
         if form.tree is not None:
             found["tree"] = Form(tree=form.tree)
         if form.entries is not None:
@@ -154,56 +145,25 @@ class Resemblance:
             found["layer"] = Form(layer=form.layer)
         return found
 
+    def _forms_of(self, key: str) -> dict[str, Form] | None:
+        """The result of a key in the forms that there are; None when it is not there, nothing when it changed no file."""
+        kept = self._cache.found(key)
+        if kept is None:
+            return None
+        found: dict[str, Form] = {}
+        if kept.tree is not None:
+            found["tree"] = Form(tree=self._workspace.tree_path(kept.tree))
+        if kept.layers:
+            found["layer"] = Form(layer=kept.layers[0])
+        return found
 
-def _forms_of(key: str, workspace: Workspace) -> dict[str, Form] | None:
-    """The result of a key, out of the records, in the forms that there are; None when it is not there."""
-    record = workspace.database.step(key)
-    if record is None:
-        return None
-    if record.is_empty:
-        return {}
-    found: dict[str, Form] = {}
-    if record.tree and os.path.isdir(tree := workspace.tree_path(record.tree)):
-        found["tree"] = Form(tree=tree)
-    if record.diff_id is not None:
-        blob = next((blob for blob in workspace.database.blobs(record.diff_id) if workspace.store.has(blob)), None)
-        if blob is not None:
-            found["layer"] = Form(layer=Layer(blob, record.diff_id))
-    return found or None
-
-
-class LineageRecords:
-    """What results stood on, and digests of their files, in the store's database."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def add(self, own: str, key: str, lineage: Lineage) -> None:
-        """Remember what the result of a key stood on; of one own part, the latest results alone."""
-        with self._database.transaction() as connection:
-            connection.execute("delete from lineages where own = ? and key = ?", (own, key))
-            connection.execute("insert into lineages (own, key, lineage) values (?, ?, ?)", (own, key, json.dumps(lineage)))
-            connection.execute(
-                "delete from lineages where own = ? and number not in "
-                "(select number from lineages where own = ? order by number desc limit ?)",
-                (own, own, _MOST),
-            )
-
-    def lineages(self, own: str) -> list[tuple[str, Lineage]]:
-        """The latest results of an own part, with what they stood on."""
-        with self._database.mutex:
-            rows = self._database.connection.execute(
-                "select key, lineage from lineages where own = ? order by number desc", (own,)
-            ).fetchall()
-        return [(key, tuple(tuple((a, b) for a, b in stack) for stack in json.loads(text))) for key, text in rows]
-
-    def digest(self, key: str, kind: str, form: Form, with_contents: bool, workspace: Workspace) -> str:
-        """The digest of a result's files, from the records where it is known."""
+    def _digest_of(self, form: Form, key: str, kind: str, *, with_contents: bool) -> str:
+        """The digest of an earlier result's files, which is remembered."""
         what = form.tree or (form.layer.diff_id if form.layer else "")
         name = hashlib.sha256(f"{kind} {with_contents} {what} {key}".encode()).hexdigest()
-        known = self._database.memo("files", name)
+        known = self._workspace.database.memo("files", name)
         if known is not None:
             return known.decode()
-        found = digest_of(form, workspace, with_contents=with_contents)
-        self._database.add_memo("files", name, found.encode())
+        found = digest_of(form, self._workspace, with_contents=with_contents)
+        self._workspace.database.add_memo("files", name, found.encode())
         return found

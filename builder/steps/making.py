@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from pybuild.builder.errors import StepFailed
 from pybuild.builder.events import Event, Notice, OneAtATime, Progress
 from pybuild.builder.graph import RunStep
-from pybuild.builder.records.cached import Result
+from pybuild.builder.records.cache import Result
 from pybuild.builder.steps.announcing import announce_cached, announcer
-from pybuild.builder.steps.execute import Executor, Job
+from pybuild.builder.steps.executor import Executor
+from pybuild.builder.steps.job import Job
+from pybuild.builder.steps.solver import Solver
 from pybuild.builder.workspace import Workspace
-
-if TYPE_CHECKING:
-    from pybuild.builder.steps.running import Runner
 
 
 def make(job: Job, workspace: Workspace, progress: Progress) -> Mapping[int, Result]:
@@ -29,15 +27,17 @@ def make(job: Job, workspace: Workspace, progress: Progress) -> Mapping[int, Res
     """
     serial = OneAtATime(progress)
     if not any(isinstance(step, RunStep) for step in job.graph.steps):
-        return _execute(_executor(job, workspace, serial, None), job, serial, None)
-    with contextlib.closing(_runner(job, workspace)) as runner:
-        executor = _executor(job, workspace, serial, runner)
-        if executor.reads_trees and _is_child_needed(job):
+        return _solve(_solver(job, workspace, serial, None), job, serial, None)
+    with contextlib.closing(_executor(job, workspace)) as executor:
+        solver = _solver(job, workspace, serial, executor)
+        if solver.reads_trees and _is_child_needed(job):
             return _make_inside(job, workspace, progress)
-        return _execute(executor, job, serial, runner)
+        return _solve(solver, job, serial, executor)
 
 
-def _runner(job: Job, workspace: Workspace) -> Runner:
+def _executor(job: Job, workspace: Workspace) -> Executor:
+    if job.executor is not None:
+        return job.executor(job, workspace)
     # What only Linux has; a build without RUN does without.
     from pybuild.builder.steps.attachments import Attachments
     from pybuild.builder.steps.running import Runner
@@ -51,17 +51,18 @@ def _is_child_needed(job: Job) -> bool:
     return is_user_namespace_needed(job.run.confinement.isolation)
 
 
-def _executor(job: Job, workspace: Workspace, progress: Progress, runner: Runner | None) -> Executor:
-    return Executor(job, workspace, progress=progress, runner=runner, announce=announcer(job.graph, progress))
+def _solver(job: Job, workspace: Workspace, progress: Progress, executor: Executor | None) -> Solver:
+    announce = announcer(job.graph, progress)
+    return Solver(job, workspace, cache=job.cache(workspace), executor=executor, progress=progress, announce=announce)
 
 
-def _execute(executor: Executor, job: Job, progress: Progress, runner: Runner | None) -> Mapping[int, Result]:
-    announce_cached(job.graph, executor.at_work, announcer(job.graph, progress), progress)
+def _solve(solver: Solver, job: Job, progress: Progress, executor: Executor | None) -> Mapping[int, Result]:
+    announce_cached(job.graph, solver.at_work, announcer(job.graph, progress), progress)
     try:
-        return executor.run()
+        return solver.run()
     except StepFailed:
-        if runner is not None:
-            runner.look_into(compression=job.compression, now=job.now)
+        if executor is not None:
+            executor.look_into(compression=job.compression, now=job.now)
         raise
 
 
@@ -81,8 +82,8 @@ def _make_inside(job: Job, workspace: Workspace, progress: Progress) -> Mapping[
 
     def work(tell: Callable[[object], None]) -> Mapping[int, Result]:
         serial = OneAtATime(_Told(tell))
-        with Workspace.open(workspace.store.root) as own, contextlib.closing(_runner(job, own)) as runner:
-            return _execute(_executor(job, own, serial, runner), job, serial, runner)
+        with Workspace.open(workspace.store.root) as own, contextlib.closing(_executor(job, own)) as executor:
+            return _solve(_solver(job, own, serial, executor), job, serial, executor)
 
     def show(event: object) -> None:
         progress.emit(event)  # type: ignore[arg-type]

@@ -20,9 +20,10 @@ from pybuild.builder.sandbox.spec import Command, traces
 from pybuild.builder.steps.accounts import resolve_user
 from pybuild.builder.steps.attachments import Attachments
 from pybuild.builder.steps.debugging import Failure, keep, open_shell
+from pybuild.builder.steps.executor import Output
 from pybuild.builder.steps.networking import Networking
 from pybuild.builder.steps.roots import make_root
-from pybuild.builder.steps.snapshots import Snapshots
+from pybuild.builder.steps.snapshots import Form, Snapshots
 from pybuild.builder.workspace import GROUPS, Workspace, adopt_tree
 
 _KEPT_OUTPUT = 64 << 10
@@ -31,11 +32,12 @@ _SHOWN_LINES = 20
 # A disk with less room than that is full: whatever failed has failed for that.
 _LEAST_FREE = 1 << 20
 
-Output = Callable[[int, bytes], None]
-
 
 class Runner:
-    """Runs the RUN steps of one build. The spawn server starts with the first build that needs it, before any thread."""
+    """Runs the RUN steps of one build on this machine: the local `Executor`.
+
+    The spawn server starts with the first build that needs it, before any thread.
+    """
 
     def __init__(self, workspace: Workspace, attachments: Attachments, options: RunOptions) -> None:
         self._workspace = workspace
@@ -77,7 +79,7 @@ class Runner:
             self._server.close()
         self._attachments.close()
 
-    def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output, check: Callable[[], None]) -> None:
+    def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output, check: Callable[[], None]) -> Form:
         """Run the step; what it changed is then the directory `place`. Raises StepFailed and SandboxError.
 
         `check` is called while something is waited for, and may raise.
@@ -92,6 +94,7 @@ class Runner:
             networking.on(asked, lambda *network: self._run(ground, network, step, snapshots, place, output=output, check=check))
 
         self._standing.on(run)
+        return Form(tree=place)
 
     def _run(
         self,

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep, Step
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, LayerContent, SpoolContent
 from pybuild.builder.layers.index import LayerView, MergedView, RecipeView, RememberingView, TreeView, follow
-from pybuild.builder.records.cached import file_steps
 from pybuild.builder.workspace import Layer, Workspace, adopt_tree, layers_of
 from pybuild.grammar import Span
 from pybuild.registry import Descriptor, Digest, Image, Platform
@@ -79,7 +78,7 @@ class Snapshots:
         source = self._graph.steps[self._graph.chain(last)[0]]
         image = self._images.get(source.digest or "") if isinstance(source, SourceStep) else None
         base = [Form(layer=layer) for layer in layers_of(image)] if image else []
-        own = [self._forms[number] for number in file_steps(self._graph, last)]
+        own = [self._forms[number] for number in self._graph.file_steps(last)]
         return tuple(form for form in reversed((*base, *own)) if not form.is_empty)
 
     def view(self, last: int) -> MergedView:

@@ -190,7 +190,7 @@ def test_a_warm_build_imports_nothing_heavy(context, root):
             "inspect",
             "random",
             "click",
-            "pybuild.builder.steps.execute",
+            "pybuild.builder.steps.solver",
             "pybuild.builder.planning.plan",
             "pybuild.grammar.instructions",
         ),

@@ -1,4 +1,4 @@
-"""Making what is missing: which steps have to run, each as soon as what it stands on is there, and what they leave.
+"""The solver: which steps have to be made, each as soon as what it stands on is there, and what they leave.
 
 A step is made (its layer exists as entries or as a directory) and then packed (its layer exists as a blob). The next
 step waits for the first alone. Layers of stages that are only read are never packed. A step's lock is held from its
@@ -7,75 +7,51 @@ making to the end of its packing, so that two builds on one store never do the s
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from typing import TYPE_CHECKING
 
-from pybuild.builder.contexts.context import Context
 from pybuild.builder.errors import BuildError, Interrupted
 from pybuild.builder.events import CANCELED, MAKE, PACK, LayerReady, Notice, Progress, StepFinished, StepOutput, Tick, Worked
-from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, MetaStep, Root, RunStep, SourceStep, WorkdirStep
+from pybuild.builder.graph import CopyStep, GitStep, HttpStep, MetaStep, Root, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.layers.compression import Compression
-from pybuild.builder.layers.entry import Entry
+from pybuild.builder.layers.entry import Entry, clamped
 from pybuild.builder.layers.packing import pack
 from pybuild.builder.layers.unpacking import Archives
-from pybuild.builder.records.cached import Result, cached_result, file_steps
-from pybuild.builder.records.database import StepRecord
+from pybuild.builder.records.cache import Cache, Kept, Result
 from pybuild.builder.records.resemblance import Resemblance
-from pybuild.builder.request import RunOptions
+from pybuild.builder.steps.executor import Executor
 from pybuild.builder.steps.files import Recipe, copy_entries, directory_entries
+from pybuild.builder.steps.job import Job
 from pybuild.builder.steps.locks import StepLocks
 from pybuild.builder.steps.schedule import Schedule, read_steps, under_runs
 from pybuild.builder.steps.snapshots import Form, Snapshots, fetched
 from pybuild.builder.workspace import Layer, Workspace
-from pybuild.grammar import Source
-from pybuild.registry import Image
-from pybuild.registry.values import frozen
-
-if TYPE_CHECKING:
-    from pybuild.builder.remote.fetching import Remotes
-    from pybuild.builder.steps.running import Runner
 
 _POLL_SECONDS = 0.1
 
 
-@frozen
-class Job:
-    """One build, as the executor needs it. `cached` has what of the target is there, `fresh` what is not looked up; `remotes` is
-    for URLs and git."""
-
-    graph: BuildGraph
-    keys: tuple[str, ...]
-    source: Source
-    contexts: Mapping[str, Context]
-    images: Mapping[str, Image]
-    compression: str
-    now: str
-    cached: Mapping[int, Result]
-    timestamp: int | None = None
-    fresh: frozenset[int] = frozenset()
-    jobs: int = 4
-    run: RunOptions = RunOptions()
-    own: tuple[str, ...] = ()
-    anew: frozenset[int] = frozenset()
-    remotes: Remotes | None = None
-
-
-class Executor:
-    """Runs one job over a workspace. `announce` is told of each step whose work begins."""
+class Solver:
+    """Does one job over a workspace. `executor` carries out RUNs, None when there are none; `announce` is told of each step whose
+    work begins."""
 
     def __init__(
-        self, job: Job, workspace: Workspace, *, progress: Progress, runner: Runner | None, announce: Callable[[int], None]
+        self,
+        job: Job,
+        workspace: Workspace,
+        *,
+        cache: Cache,
+        executor: Executor | None,
+        progress: Progress,
+        announce: Callable[[int], None],
     ) -> None:
         self._job = job
         self._workspace = workspace
+        self._cache = cache
+        self._executor = executor
         self._progress = progress
-        self._runner = runner
         self._announce = announce
         self._compression = Compression.parse(job.compression)
         self._snapshots = Snapshots(job.graph, job.images, workspace)
@@ -89,8 +65,8 @@ class Executor:
         self._archives = Archives(workspace.store)
         self._cancelled = threading.Event()
         self._first_error: BaseException | None = None
-        self._resemblance = Resemblance(job.graph, job.keys, job.own, workspace, self._snapshots)
-        self._wanted = frozenset(n for n in file_steps(job.graph, job.graph.target.last) if n not in job.cached)
+        self._resemblance = Resemblance(job.graph, job.keys, job.own, cache, workspace, self._snapshots)
+        self._wanted = frozenset(n for n in job.graph.file_steps(job.graph.target.last) if n not in job.cached)
         for number, result in job.cached.items():
             self._snapshots.set(number, Form(layer=result.layer))
         self.making = self._to_make()
@@ -101,8 +77,8 @@ class Executor:
         """Make and pack what the target needs. Raises BuildError and RegistryError; leaves nothing half-done."""
         with self._archives, self._resources, self._locks:
             if any(isinstance(self._job.graph.steps[number], RunStep) for number in self.making):
-                assert self._runner is not None
-                self._runner.start(lambda text: self._progress.emit(Notice(text)))
+                assert self._executor is not None
+                self._executor.start(lambda text: self._progress.emit(Notice(text)))
             for number, result in self._job.cached.items():
                 self._tell_of_layer(number, result)
             self._work()
@@ -138,20 +114,18 @@ class Executor:
         if number in self._results:
             return True
         is_unknown = key is None and number in self._job.fresh
-        record = None if is_unknown else self._workspace.database.step(key or self._job.keys[number])
-        if record is None:
+        kept = None if is_unknown else self._cache.found(key or self._job.keys[number])
+        if kept is None:
             return False
-        form = None
-        if record.is_empty:
+        if kept.tree is not None:
+            form = Form(tree=self._workspace.tree_path(kept.tree))
+            self._trees[number] = kept.tree
+            self._created[number] = kept.created
+        elif not kept.layers:
             form = Form()
-        elif record.tree and os.path.isdir(tree := self._workspace.tree_path(record.tree)):
-            form = Form(tree=tree)
-            self._trees[number] = record.tree
-            self._created[number] = record.created
-        elif record.diff_id and number not in self._wanted:
-            blobs = (blob for blob in self._workspace.database.blobs(record.diff_id) if self._workspace.store.has(blob))
-            form = next((Form(layer=Layer(blob, record.diff_id)) for blob in blobs), None)
-        if form is None:
+        elif number not in self._wanted:
+            form = Form(layer=kept.layers[0])
+        else:
             return False
         self._snapshots.set(number, form)
         return True
@@ -196,8 +170,8 @@ class Executor:
                         self._locks.release(self._job.keys[number])
         except BaseException as error:
             self._cancelled.set()
-            if self._runner is not None:
-                self._runner.interrupt()
+            if self._executor is not None:
+                self._executor.interrupt()
             pool.shutdown(wait=True, cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted("interrupted", hint="what was finished is kept: the next build goes on from there") from None
@@ -262,7 +236,9 @@ class Executor:
                     self._recipe(number, ((self._job.remotes.file(step),), ()))
                 case GitStep():
                     assert self._job.remotes is not None
-                    self._keep_tree(number, partial(self._job.remotes.checkout, step))
+                    tree = self._new_tree(number)
+                    self._job.remotes.checkout(step, self._workspace.tree_path(tree))
+                    self._keep_tree(number, tree)
                 case WorkdirStep():
                     self._recipe(number, directory_entries(step, self._snapshots, mtime_ns=self._now_ns))
                 case _:
@@ -271,7 +247,7 @@ class Executor:
             if number in self._job.fresh:
                 self._resemblance.renew(number)
             self._resemblance.remember(number)
-            if number not in self._wanted:
+            if number not in self._wanted or number in self._results:
                 self._finish(number)
 
     def _came_out_as_before(self, number: int) -> bool:
@@ -287,8 +263,8 @@ class Executor:
 
     def _take_over(self, number: int, earlier: str) -> bool:
         """Make the result of another key this step's; False when it is not there any more."""
-        database, key = self._workspace.database, self._job.keys[number]
-        result = cached_result(earlier, self._workspace, str(self._compression))
+        key = self._job.keys[number]
+        result = self._cache.packed(earlier, str(self._compression))
         if number not in self._wanted:
             if not self._is_at_hand(number, earlier):
                 return False
@@ -300,17 +276,15 @@ class Executor:
             self._snapshots.set(number, Form(layer=result.layer, tree=self._workspace.tree_path(tree) if tree else None))
             self._tell_of_layer(number, result)
         if result is not None:
-            diff_id = result.layer.diff_id if result.layer else None
             tree = self._trees.get(number) if number in self._wanted else None
-            self._workspace.replace_step(StepRecord(key, diff_id, tree, result.created))
+            self._keep(number, result.layer, tree=tree, created=result.created)
         self._resemblance.remember(number)
-        database.add_maker(key, like=earlier)
+        self._workspace.database.add_maker(key, like=earlier)
         return True
 
     def _done_by_another(self, number: int) -> bool:
         """Whether another build did the step while this one waited for its lock."""
-        key = self._job.keys[number]
-        result = cached_result(key, self._workspace, str(self._compression))
+        result = self._cache.packed(self._job.keys[number], str(self._compression))
         if result is not None:
             self._results[number] = result
             self._snapshots.set(number, Form(layer=result.layer))
@@ -322,19 +296,31 @@ class Executor:
         def output(stream: int, content: bytes) -> None:
             self._progress.emit(StepOutput(number, stream, content))
 
-        assert self._runner is not None
-        runner = self._runner
-        self._keep_tree(
-            number, lambda place: runner.run(step, self._snapshots, place, output=output, check=self._check_cancelled)
-        )
+        assert self._executor is not None
+        tree = self._new_tree(number)
+        place = self._workspace.tree_path(tree)
+        form = self._executor.run(step, self._snapshots, place, output=output, check=self._check_cancelled)
+        if form.layer is None:
+            self._keep_tree(number, tree)
+            return
+        self._snapshots.set(number, form)
+        self._keep(number, form.layer)
+        if number in self._wanted:
+            self._results[number] = Result(form.layer, self._job.now)
+            self._tell_of_layer(number, self._results[number])
 
-    def _keep_tree(self, number: int, make: Callable[[str], None]) -> None:
-        """Have a step's files made at the place of a new tree, which is theirs from then on."""
-        tree = self._workspace.new_tree(self._job.keys[number])
-        make(self._workspace.tree_path(tree))
+    def _new_tree(self, number: int) -> str:
+        return self._workspace.new_tree(self._job.keys[number])
+
+    def _keep_tree(self, number: int, tree: str) -> None:
+        """A step's files have been made as a new tree, which is theirs from now on."""
         self._trees[number] = tree
         self._snapshots.set(number, Form(tree=self._workspace.tree_path(tree)))
-        self._workspace.replace_step(StepRecord(self._job.keys[number], None, tree, self._job.now))
+        self._keep(number, None, tree=tree)
+
+    def _keep(self, number: int, layer: Layer | None, *, tree: str | None = None, created: str | None = None) -> None:
+        kept = Kept(created or self._job.now, (layer,) if layer else (), tree)
+        self._cache.keep(self._job.keys[number], kept, str(self._compression))
 
     @property
     def _now_ns(self) -> int:
@@ -342,18 +328,17 @@ class Executor:
 
     def _recipe(self, number: int, recipe: Recipe) -> None:
         entries, blobs = recipe
-        if self._job.timestamp is not None:
-            entries = _clamped(entries, self._job.timestamp)
+        entries = clamped(entries, self._job.timestamp)
         entries = self._resources.enter_context(fetched(entries, blobs, self._workspace))
         self._entries[number] = entries
         self._snapshots.set(number, Form(entries=entries) if entries else Form())
         if entries and number in self._under_runs:
-            tree = self._workspace.new_tree(self._job.keys[number])
+            tree = self._new_tree(number)
             self._snapshots.as_tree(number, tree)
             self._trees[number] = tree
             if number not in self._wanted:
                 # Nobody packs it: the tree is what the next build reads.
-                self._workspace.replace_step(StepRecord(self._job.keys[number], None, tree, self._job.now))
+                self._keep(number, None, tree=tree)
 
     def _pack(self, number: int) -> None:
         self._check_cancelled()
@@ -362,9 +347,7 @@ class Executor:
         with self._reporting(number), self._timed(number, PACK) as sizes:
             entries = self._entries.get(number)
             if entries is None:
-                entries = self._snapshots.changes(number, step.parent)  # type: ignore[union-attr]
-                if self._job.timestamp is not None:
-                    entries = _clamped(entries, self._job.timestamp)
+                entries = clamped(self._snapshots.changes(number, step.parent), self._job.timestamp)  # type: ignore[union-attr]
             layer = None
             if entries or not isinstance(step, WorkdirStep):
                 packed = pack(entries, self._workspace.store, self._compression, on_bytes=self._check_cancelled)
@@ -377,10 +360,7 @@ class Executor:
             self._progress.emit(Notice(f"{step.name}: files changed while they were copied; the step is not cached"))
             self._finish(number)
             return
-        if layer is not None:
-            self._workspace.database.add_blob(layer.diff_id, str(self._compression), layer.descriptor)
-        record = StepRecord(self._job.keys[number], layer.diff_id if layer else None, self._trees.get(number), created)
-        self._workspace.replace_step(record)
+        self._keep(number, layer, tree=self._trees.get(number), created=created)
         self._finish(number)
 
     def _tell_of_layer(self, number: int, result: Result) -> None:
@@ -392,8 +372,3 @@ class Executor:
     def _check_cancelled(self, _: int = 0) -> None:
         if self._cancelled.is_set():
             raise Interrupted("interrupted")
-
-
-def _clamped(entries: tuple[Entry, ...], timestamp: int) -> tuple[Entry, ...]:
-    limit = timestamp * 10**9
-    return tuple(entry._replace(mtime_ns=limit) if entry.mtime_ns > limit else entry for entry in entries)
