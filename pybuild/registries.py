@@ -84,20 +84,31 @@ def pull(
     progress: Progress | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> Image:
-    """Fetch an image into the store, for one platform (this machine's) or for all. Raises RegistryError."""
+    """Fetch an image into the store, for one platform (this machine's) or for all.
+
+    Each layer's digest and diffID are checked while it comes in. Raises RegistryError, and LayerError for what does not unpack.
+    """
+    from pybuild.builder.records.indexing import indexing
+    from pybuild.builder.workspace import Workspace
     from pybuild.registry.retries import Patience
     from pybuild.registry.transfer import pull as pull_image
 
     wanted, patience = Platform.parse(platform) if platform else None, Patience.within(timeout_seconds)
-    store = open_store(root)
     if all_platforms:
         places = f"docker://{name}", f"store:{name}"
         copy(*places, insecure=insecure, jobs=jobs, timeout_seconds=timeout_seconds, progress=progress, root=root)
-        return store.find(name)
-    listener = (progress or Silent()).emit
-    return pull_image(
-        store, Reference.parse(name), platform=wanted, insecure=insecure, jobs=jobs, listener=listener, patience=patience
-    )
+        return open_store(root).find(name)
+    with Workspace.open(open_store(root).root) as workspace:
+        return pull_image(
+            workspace.store,
+            Reference.parse(name),
+            platform=wanted,
+            insecure=insecure,
+            jobs=jobs,
+            listener=(progress or Silent()).emit,
+            patience=patience,
+            taps=indexing(workspace.database),
+        )
 
 
 def copy(
@@ -133,9 +144,10 @@ def copy(
 
 
 def _settings(root: str | os.PathLike[str] | None, *, insecure: bool, jobs: int = 4) -> Settings:
+    from pybuild.builder.layers.tapping import taps
     from pybuild.registry.transports import Settings
 
-    return Settings(lambda: open_store(root), insecure, jobs)
+    return Settings(lambda: open_store(root), insecure, jobs, taps=taps)
 
 
 def tags(name: str, *, insecure: bool = False) -> tuple[str, ...]:

@@ -5,12 +5,14 @@ Source: distribution-spec, "Pushing manifests"; image-spec, image-index.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pybuild.registry import media, parallel
-from pybuild.registry.ends import Source, Target
+from pybuild.registry.config import ImageConfig
+from pybuild.registry.download import InMemory
+from pybuild.registry.ends import Source, StoreEnd, Target
 from pybuild.registry.errors import InvalidDocument
-from pybuild.registry.model import Descriptor, Index
+from pybuild.registry.model import Descriptor, Index, Manifest
 from pybuild.registry.parallel import Stop
 from pybuild.registry.parts import Parts, walk
 from pybuild.registry.platform import Platform
@@ -47,8 +49,9 @@ def copy(
     attached = _attached(source, documents) if with_referrers else []
     blobs = {blob.digest: blob for document in (*documents, *attached) for blob in document.blobs}
     for document in documents:
-        if document.config is not None and document.config.size > _LARGEST_CONFIG:
-            raise InvalidDocument(f"{document.descriptor.digest}: a config of {document.config.size} bytes")
+        _check_config(document.config)
+    if isinstance(target, StoreEnd):
+        target.expect(_images(source, documents))
     wanted = [blob for blob in blobs.values() if blob.media_type not in media.FOREIGN_LAYERS]
     parallel.run([_taking(source, target, blob, tell, stop) for blob in wanted], stop, jobs=jobs, seconds=seconds)
     for document in documents[:-1]:
@@ -58,6 +61,27 @@ def copy(
         target.put(document)
     target.name(root)
     return root.descriptor
+
+
+def read_config(source: Source, config: Descriptor) -> ImageConfig:
+    """The config of an image at its source. Raises what the source does, and InvalidDocument."""
+    _check_config(config)
+    sink = InMemory()
+    source.fetch(config, sink, lambda done: None)
+    return ImageConfig.parse(sink.getvalue(), str(config.digest))
+
+
+def _check_config(config: Descriptor | None) -> None:
+    if config is not None and config.size > _LARGEST_CONFIG:
+        raise InvalidDocument(f"{config.digest}: a config of {config.size} bytes")
+
+
+def _images(source: Source, documents: list[Parts]) -> Iterator[tuple[Manifest, ImageConfig]]:
+    """Those of the documents that are of images."""
+    for document in documents:
+        if document.config is not None and document.config.media_type in media.CONFIGS:
+            manifest = Manifest.parse(document.raw, document.media_type, str(document.descriptor.digest))
+            yield manifest, read_config(source, manifest.config)
 
 
 def _taking(source: Source, target: Target, blob: Descriptor, tell: Listener, stop: Stop) -> Callable[[], None]:

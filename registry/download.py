@@ -5,6 +5,7 @@ Source: distribution-spec, "Pulling blobs"; RFC 9110, 14 (ranges).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,6 +25,15 @@ class Sink(Protocol):
 
     def restart(self) -> None:
         """Forget all bytes so far."""
+
+
+class InMemory(io.BytesIO):
+    """A sink for a small blob."""
+
+    def restart(self) -> None:
+        """Forget all bytes so far."""
+        self.seek(0)
+        self.truncate()
 
 
 class Download:

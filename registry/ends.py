@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from pybuild.registry import layout, lazy
+from pybuild.registry.config import ImageConfig
 from pybuild.registry.digest import Digest
 from pybuild.registry.download import Sink
 from pybuild.registry.errors import (
@@ -26,7 +27,8 @@ from pybuild.registry.errors import (
     InvalidReference,
     StoreError,
 )
-from pybuild.registry.model import Descriptor, Index
+from pybuild.registry.incoming import MakeTap, MakeTaps, diff_ids_of, tapped, untapped
+from pybuild.registry.model import Descriptor, Index, Manifest
 from pybuild.registry.parts import Parts
 from pybuild.registry.progress import Action
 from pybuild.registry.reference import Reference
@@ -227,11 +229,16 @@ class DirectoryEnd(_Files):
 
 
 class StoreEnd(_Files):
-    """An image of pybuild's own store."""
+    """An image of pybuild's own store; `taps` look at the layers that come in, and `fetched` gets their digests."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(
+        self, store: Store, name: str, *, taps: MakeTaps = lambda diff_ids: untapped, fetched: list[Digest] | None = None
+    ) -> None:
         self.store = store
         self._name = name
+        self._taps = taps
+        self._make_tap: MakeTap = untapped
+        self._fetched = fetched if fetched is not None else []
 
     def _path(self, item: Descriptor) -> Path:
         return Path(self.store.path(item.digest))
@@ -264,11 +271,17 @@ class StoreEnd(_Files):
         with super().content(blob) as content:
             yield content
 
+    def expect(self, images: Iterable[tuple[Manifest, ImageConfig]]) -> None:
+        """These images are going to come: their layers have to unpack to what the configs say. Raises DiffIdMismatch."""
+        self._make_tap = self._taps(diff_ids_of(images))
+
     def take(self, blob: Descriptor, source: Source, told: Told) -> Action:
-        """Take a blob."""
+        """Take a blob. Raises what the source does, and DiffIdMismatch."""
         with self.store.writer() as writer:
-            source.fetch(blob, writer, told)
+            with tapped(writer, self._make_tap(blob)) as sink:
+                source.fetch(blob, sink, told)
             writer.commit(blob.digest)
+        self._fetched.append(blob.digest)
         return "pull"
 
     def put(self, document: Parts) -> None:

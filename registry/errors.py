@@ -12,6 +12,7 @@ RegistryError
 │   ├── ImageNotFound
 │   └── AmbiguousName        an abbreviated image ID that fits several images
 ├── DigestMismatch           bytes that are not what their digest or size says
+│   └── DiffIdMismatch       a layer that unpacks to something else than its image's config says
 └── TransferError            a registry, carries its URL
     ├── Unreachable          no answer: refused, timed out, TLS
     │   ├── BrokenOff        an answer that ended in the middle
@@ -103,6 +104,18 @@ class DigestMismatch(RegistryError):
         self.where = where
         self.expected = expected
         self.actual = actual
+
+
+class DiffIdMismatch(DigestMismatch):
+    """A layer that unpacks to something else than its image's config says."""
+
+    def __init__(self, *, expected: str, actual: str, layer: str) -> None:
+        super().__init__(
+            expected=expected,
+            actual=actual,
+            where=f"layer {layer}, unpacked",
+            hint="the image's config lies about its layer: do not trust where it came from; nothing of it was kept",
+        )
 
 
 class TransferError(RegistryError):

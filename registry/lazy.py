@@ -6,38 +6,23 @@ needs the bytes says so by `complete`. Source: image-spec, image-layout.md, "Blo
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pybuild.registry import media
 from pybuild.registry.errors import BlobNotFound, RegistryError
 from pybuild.registry.model import Descriptor
 from pybuild.registry.progress import Listener, Transferred, one_at_a_time
 from pybuild.registry.reference import Reference
-from pybuild.registry.store import BlobWriter, Image, Store
+from pybuild.registry.store import Image, Store
 
 if TYPE_CHECKING:
     # A build that changes nothing asks only what is absent.
+    from pybuild.registry.download import Download
+    from pybuild.registry.incoming import MakeTap
     from pybuild.registry.parallel import Stop
     from pybuild.registry.retries import Patience
-
-
-class Tap(Protocol):
-    """Gets a blob's bytes as they come in, beside the store."""
-
-    def write(self, content: bytes, /) -> object:
-        """The next bytes."""
-
-    def restart(self) -> None:
-        """Forget all bytes so far."""
-
-    def finish(self) -> None:
-        """The blob is whole. Raises DigestMismatch when it may not be kept all the same."""
-
-    def close(self) -> None:
-        """No more comes."""
 
 
 def absent(store: Store, image: Image) -> tuple[Descriptor, ...]:
@@ -64,7 +49,7 @@ def complete(
     listener: Listener | None = None,
     jobs: int = 4,
     patience: Patience | None = None,
-    tap: Callable[[Descriptor], Tap | None] = lambda blob: None,
+    tap: MakeTap = lambda blob: None,
 ) -> None:
     """Fetch the layers that were left in a registry; `tap` gives what else wants a layer's bytes as they come.
 
@@ -90,24 +75,6 @@ def fetch(store: Store, blob: Descriptor, *, insecure: bool = False, patience: P
         _fetching(store, blob, one_at_a_time(None), Stop(), writers, insecure, patience, lambda blob: None)()
 
 
-class _Both:
-    """A blob's file, and what else wants its bytes."""
-
-    def __init__(self, writer: BlobWriter, tap: Tap | None) -> None:
-        self._writer = writer
-        self._tap = tap
-
-    def write(self, content: bytes, /) -> None:
-        self._writer.write(content)
-        if self._tap is not None:
-            self._tap.write(content)
-
-    def restart(self) -> None:
-        self._writer.restart()
-        if self._tap is not None:
-            self._tap.restart()
-
-
 def _fetching(
     store: Store,
     blob: Descriptor,
@@ -116,9 +83,9 @@ def _fetching(
     writers: ExitStack,
     insecure: bool,
     patience: Patience | None,
-    make_tap: Callable[[Descriptor], Tap | None],
+    make_tap: MakeTap,
 ) -> Callable[[], None]:
-    from pybuild.registry.download import Download
+    from pybuild.registry.incoming import receive
     from pybuild.registry.origins import repositories
     from pybuild.registry.sources import Sources
 
@@ -126,31 +93,20 @@ def _fetching(
         stop.check()
         tell(Transferred("pull", blob.digest.short, done, blob.size))
 
-    def work() -> None:
+    def get(download: Download) -> None:
         names = repositories(store, blob.digest)
         if not names:
             raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
-        writer = writers.enter_context(store.writer())
-        tap = make_tap(blob)
-        with ExitStack() as ends:
-            if tap is not None:
-                ends.callback(tap.close)
-            download = ends.enter_context(contextlib.closing(Download(blob, _Both(writer, tap), told=told)))
-            for name in names:
-                stop.check()
-                reference = Reference.parse(f"{name}@{blob.digest}")
-                try:
-                    with Sources(reference, insecure=insecure, patience=patience) as sources:
-                        sources.first(download.fetch)
-                    break
-                except RegistryError as error:
-                    if name == names[-1]:
-                        error.hint = (
-                            f"the layer was left in the registry until it is needed; {error.hint or 'pull the image again'}"
-                        )
-                        raise
-            if tap is not None:
-                tap.finish()
-        writer.commit(blob.digest)
+        for name in names:
+            stop.check()
+            reference = Reference.parse(f"{name}@{blob.digest}")
+            try:
+                with Sources(reference, insecure=insecure, patience=patience) as sources:
+                    sources.first(download.fetch)
+                return
+            except RegistryError as error:
+                if name == names[-1]:
+                    error.hint = f"the layer was left in the registry until it is needed; {error.hint or 'pull the image again'}"
+                    raise
 
-    return work
+    return lambda: receive(store, blob, get, writers, told=told, tap=make_tap(blob))

@@ -6,14 +6,13 @@ podman's `manifest` commands have it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 from pybuild.registry import media
-from pybuild.registry.config import ImageConfig
+from pybuild.registry.copying import read_config
 from pybuild.registry.document import Fields
 from pybuild.registry.ends import Source
-from pybuild.registry.errors import ImageNotFound, InvalidDocument, RegistryError
+from pybuild.registry.errors import ImageNotFound, RegistryError
 from pybuild.registry.model import Descriptor, Index
 from pybuild.registry.notes import Notes
 from pybuild.registry.platform import Platform
@@ -94,17 +93,7 @@ def members_of(source: Source, text: str) -> tuple[Member, ...]:
 def _platform(source: Source, config: Descriptor | None) -> Platform | None:
     if config is None or config.media_type not in media.CONFIGS:
         return None
-    if config.size > 8 << 20:
-        raise InvalidDocument(f"{config.digest}: a config of {config.size} bytes")
-    sink = _Bytes()
-    source.fetch(config, sink, lambda done: None)
-    return ImageConfig.parse(sink.getvalue(), str(config.digest)).platform
-
-
-class _Bytes(io.BytesIO):
-    def restart(self) -> None:
-        self.seek(0)
-        self.truncate()
+    return read_config(source, config).platform
 
 
 def read(store: Store, name: str) -> List | None:

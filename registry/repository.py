@@ -6,7 +6,6 @@ Source: distribution-spec, "Pull" and "Push".
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,14 +44,6 @@ class Document(Protocol):
     @property
     def descriptor(self) -> Descriptor:
         """Their digest and size."""
-
-
-class _Bytes(io.BytesIO):
-    """A sink in memory."""
-
-    def restart(self) -> None:
-        self.seek(0)
-        self.truncate()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +140,9 @@ class Repository:
 
     def read(self, blob: Descriptor) -> bytes:
         """All bytes of a small blob, checked. Raises TransferError and DigestMismatch."""
-        from pybuild.registry.download import Download
+        from pybuild.registry.download import Download, InMemory
 
-        sink = _Bytes()
+        sink = InMemory()
         Download(blob, sink, told=lambda done: None).fetch(self)
         return sink.getvalue()
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from pybuild.registry import lazy, media, parallel
 from pybuild.registry.config import ImageConfig
+from pybuild.registry.digest import Digest
 from pybuild.registry.download import Download
 from pybuild.registry.ends import StoredContent
 from pybuild.registry.errors import BlobNotFound, InvalidDocument, InvalidReference, NotInRegistry
+from pybuild.registry.incoming import MakeTap, MakeTaps, check_layers, diff_ids_of, receive, taking_back, untapped
 from pybuild.registry.model import Descriptor, Index, Manifest, is_index
 from pybuild.registry.origins import origins, remember, repositories
 from pybuild.registry.parallel import Stop
@@ -65,20 +67,25 @@ def pull(
     jobs: int = 4,
     patience: Patience | None = None,
     leave_layers: bool = False,
+    taps: MakeTaps = lambda diff_ids: untapped,
 ) -> Image:
     """Fetch an image into the store and tag it; blobs that the store has are not fetched again.
 
-    With `leave_layers` they stay in the registry until somebody needs them (see `lazy`). Raises TransferError, PlatformNotFound,
-    InvalidDocument and DigestMismatch; the store then has no new name.
+    With `leave_layers` they stay in the registry until somebody needs them (see `lazy`); `taps` give what else wants the bytes.
+    Raises TransferError, PlatformNotFound, InvalidDocument and DigestMismatch; the store then has no new name.
     """
     tell, stop = one_at_a_time(listener), Stop()
-    with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs) as sources:
+    with (
+        taking_back(store) as fetched,
+        store.in_use(),
+        Sources(reference, insecure=insecure, patience=patience, connections=jobs) as sources,
+    ):
         found = sources.first(lambda repository: _resolve(repository, reference, platform or Platform.here()))
         layers = tuple({layer.digest: layer for layer in found.manifest.layers}.values())
         wanted = () if leave_layers else layers
-        # The temporary files are this thread's to remove: one that waits for a silent registry is not waited for.
+        make_tap = taps(diff_ids_of([(found.manifest, found.config)]))
         with ExitStack() as writers:
-            tasks = [_fetching(store, sources, layer, tell, stop, writers) for layer in wanted]
+            tasks = [_fetching(store, sources, layer, tell, stop, writers, make_tap, fetched) for layer in wanted]
             parallel.run(tasks, stop, jobs=jobs, seconds=patience.left if patience else None)
         store.add(found.raw_config, found.manifest.config.media_type)
         store.add(found.manifest.raw, found.manifest.media_type)
@@ -186,27 +193,34 @@ def _resolve(repository: Repository, reference: Reference, platform: Platform) -
         raise InvalidDocument(f"{where}: {len(manifest.layers)} layers", hint=f"no image has more than {_MOST_LAYERS}")
     raw_config = repository.read(manifest.config)
     config = ImageConfig.parse(raw_config, f"{where}: config")
-    if len(config.diff_ids) != len(manifest.layers):
-        raise InvalidDocument(f"{where}: {len(manifest.layers)} layers, but the config has {len(config.diff_ids)} diff_ids")
+    check_layers(manifest, config, where)
     return Resolved(replace(manifest.descriptor, platform=config.platform), manifest, config, raw_config)
 
 
 def _fetching(
-    store: Store, sources: Sources, blob: Descriptor, tell: Listener, stop: Stop, writers: ExitStack
+    store: Store,
+    sources: Sources,
+    blob: Descriptor,
+    tell: Listener,
+    stop: Stop,
+    writers: ExitStack,
+    make_tap: MakeTap,
+    fetched: list[Digest],
 ) -> Callable[[], None]:
-    def fetch() -> None:
-        if store.has(blob):
-            _telling("exists", blob, tell, stop)(blob.size)
-            return
-        writer = writers.enter_context(store.writer())
+    def get(download: Download) -> None:
         try:
-            with contextlib.closing(Download(blob, writer, told=_telling("pull", blob, tell, stop))) as download:
-                sources.first(download.fetch)
+            sources.first(download.fetch)
         except NotInRegistry as error:
             if blob.media_type in media.FOREIGN_LAYERS:
                 error.hint = "this layer may not be redistributed: images for Windows are not supported"
             raise
-        writer.commit(blob.digest)
+
+    def fetch() -> None:
+        if store.has(blob):
+            _telling("exists", blob, tell, stop)(blob.size)
+            return
+        receive(store, blob, get, writers, told=_telling("pull", blob, tell, stop), tap=make_tap(blob))
+        fetched.append(blob.digest)
 
     return fetch
 

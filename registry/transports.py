@@ -22,6 +22,7 @@ from typing import BinaryIO
 from pybuild.registry import archives
 from pybuild.registry.ends import DirectoryEnd, LayoutEnd, Source, StoreEnd, Target
 from pybuild.registry.errors import InvalidDocument, InvalidReference, StoreError
+from pybuild.registry.incoming import MakeTaps, taking_back, untapped
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.remote import RegistryEnd
@@ -43,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What opening a place may need. `open_store` makes the store only when it is asked for."""
+    """What opening a place may need. `open_store` makes the store only when it is asked for; `taps` look at what comes."""
 
     open_store: Callable[[], Store]
     insecure: bool = False
@@ -51,6 +52,7 @@ class Settings:
     platform: Platform | None = None
     environ: Mapping[str, str] | None = None
     patience: Patience | None = None
+    taps: MakeTaps = lambda diff_ids: untapped
 
 
 def parse(text: str) -> Place:
@@ -106,8 +108,9 @@ def target(place: Place, settings: Settings) -> Iterator[Target]:
             case "store":
                 store = settings.open_store()
                 Reference.parse(place.path)
+                fetched = resources.enter_context(taking_back(store))
                 resources.enter_context(store.in_use())
-                yield StoreEnd(store, place.path)
+                yield StoreEnd(store, place.path, taps=settings.taps, fetched=fetched)
             case "oci" | "dir":
                 end = LayoutEnd(Path(place.path), place.tag) if place.kind == "oci" else DirectoryEnd(Path(place.path))
                 end.prepare()

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pybuild.builder.errors import ContextError
 from pybuild.builder.graph import BuildGraph, CopyStep, Pairs, RunStep, SourceStep
 from pybuild.builder.planning.wanted import Wanted
 from pybuild.builder.request import BuildRequest
-from pybuild.builder.workspace import Workspace, layers_of
-from pybuild.registry import Descriptor, Digest, Image, ImageConfig, Platform, Reference, Store, lazy
+from pybuild.builder.workspace import Workspace
+from pybuild.registry import Digest, Image, ImageConfig, Platform, Reference, Store, lazy
 from pybuild.registry.errors import PlatformNotFound
 from pybuild.registry.progress import Transferred
 from pybuild.registry.reference import same_image
-
-if TYPE_CHECKING:
-    from pybuild.builder.layers.entry import Entry
 
 LAYOUT = "oci-layout://"
 IMAGE = "docker-image://"
@@ -111,29 +107,11 @@ def complete(
     """
     for image in images:
         if lazy.absent(workspace.store, image):
-            tap = _indexing(image, workspace) if with_indexes else lambda blob: None
+            from pybuild.builder.records.indexing import indexing
+            from pybuild.registry.incoming import diff_ids_of, untapped
+
+            tap = indexing(workspace.database)(diff_ids_of([(image.manifest, image.config)])) if with_indexes else untapped
             lazy.complete(workspace.store, image, insecure=request.insecure, listener=listener, tap=tap)
-
-
-def _indexing(image: Image, workspace: Workspace) -> Callable[[Descriptor], lazy.Tap | None]:
-    from pybuild.builder.layers.stored import FileIndexes
-    from pybuild.builder.layers.tapping import Tap
-
-    database = workspace.database
-    diff_ids = {layer.descriptor.digest: layer.diff_id for layer in layers_of(image)}
-    with database.mutex:
-        indexes = FileIndexes(database.connection)
-
-    def tap(blob: Descriptor) -> lazy.Tap | None:
-        diff_id = diff_ids[blob.digest]
-
-        def keep(entries: tuple[Entry, ...]) -> None:
-            with database.mutex:
-                indexes.add(diff_id, entries)
-
-        return Tap(blob, diff_id, keep)
-
-    return tap
 
 
 def read_images(graph: BuildGraph, steps: Iterable[int], images: Mapping[str, Image]) -> tuple[Image, ...]:

@@ -8,6 +8,7 @@ import pytest
 from real.faulty_registry import faulty_registry
 
 import pybuild
+from pybuild import registries
 from pybuild.registry import Reference, Store
 from pybuild.registry.transfer import push
 
@@ -139,16 +140,60 @@ def test_a_layer_is_indexed_while_it_comes_in(build, base, tmp_path, monkeypatch
     assert fetched(base) == 1 and passes == []
 
 
-def test_a_layer_with_another_diff_id_than_the_config_says_is_not_kept(base, build, tmp_path):
-    from pybuild.registry import Digest, ImageConfig, Manifest, media
+@pytest.fixture
+def lie(base):
+    """Makes the registry's image one whose config says another diffID; its manifest."""
+    from pybuild.registry import Descriptor, Digest, ImageConfig, Manifest, media
 
     (content, kind) = base.manifests["base", "latest"]
     manifest = Manifest.parse(content, kind, "base")
     config = ImageConfig.parse(base.blobs[str(manifest.config.digest)], "config")
-    wrong = ImageConfig(config.platform, config.config, (Digest.of(b"another"),)).encode()
+    # Another layer, which is what it says, comes first.
+    good = b"\0" * 10240
+    base.blobs[str(Digest.of(good))] = good
+    layers = (Descriptor(media.layer_type("none"), Digest.of(good), len(good)), *manifest.layers)
+    wrong = ImageConfig(config.platform, config.config, (Digest.of(good), Digest.of(b"another"))).encode()
     base.blobs[str(Digest.of(wrong))] = wrong
-    lying = Manifest.build(type(manifest.config)(media.OCI_CONFIG, Digest.of(wrong), len(wrong)), manifest.layers)
+    lying = Manifest.build(Descriptor(media.OCI_CONFIG, Digest.of(wrong), len(wrong)), layers)
     base.add_manifest("base", "latest", lying.raw, lying.media_type)
+    return lying
+
+
+def test_a_layer_with_another_diff_id_than_the_config_says_is_not_kept(base, build, tmp_path, lie):
     with pytest.raises(pybuild.RegistryError, match="unpacked"):
-        build("FROM BASE\nCOPY file /file\n")
-    assert not Store.open(tmp_path / "store").has(manifest.layers[0])
+        build("FROM BASE\nCOPY file /\n")
+    assert not Store.open(tmp_path / "store").has(lie.layers[1])
+
+
+@pytest.mark.parametrize("all_platforms", [False, True])
+def test_of_an_image_that_lies_about_its_layers_a_pull_leaves_nothing(all_platforms, base, tmp_path, lie):
+    with pytest.raises(pybuild.RegistryError, match="unpacked: expected sha256") as failed:
+        registries.pull(f"{base.host}/base", all_platforms=all_platforms, root=tmp_path / "store")
+    assert "do not trust" in failed.value.hint
+    store = Store.open(tmp_path / "store")
+    assert not store.index().manifests and not store.has(lie.layers[1]) and not os.listdir(store.root / "tmp")
+    assert not store.blobs()
+
+
+def test_what_a_pull_has_brought_is_indexed(base, build, tmp_path, monkeypatch):
+    from pybuild.builder.layers import extraction
+
+    registries.pull(f"{base.host}/base", root=tmp_path / "store")
+    monkeypatch.setattr(extraction, "opened", lambda *arguments: pytest.fail("the layer is read again"))
+    build("FROM BASE\nCOPY file /file\n")
+
+
+def test_a_layer_that_does_not_unpack_is_refused_by_a_pull(base, tmp_path):
+    from pybuild.builder.errors import LayerError
+    from pybuild.registry import Descriptor, Digest, ImageConfig, Manifest, Platform, media
+
+    content = os.urandom(100_000)
+    config = ImageConfig(Platform.here(), diff_ids=(Digest.of(content),)).encode()
+    for blob in (content, config):
+        base.blobs[str(Digest.of(blob))] = blob
+    layer = Descriptor(media.layer_type("gzip"), Digest.of(content), len(content))
+    made = Manifest.build(Descriptor(media.OCI_CONFIG, Digest.of(config), len(config)), (layer,))
+    base.add_manifest("base", "broken", made.raw, made.media_type)
+    with pytest.raises(LayerError, match=f"layer {layer.digest}: the gzip stream"):
+        registries.pull(f"{base.host}/base:broken", root=tmp_path / "store")
+    assert not Store.open(tmp_path / "store").blobs()

@@ -25,6 +25,7 @@ if __name__ == "__main__":
 
 from checker import check_layout
 
+from pybuild.builder.layers.tapping import taps
 from pybuild.registry import Digest, ImageConfig, Manifest, Platform, Reference, RegistryError, Store, media
 from pybuild.registry.errors import NotInRegistry
 from pybuild.registry.retries import Patience
@@ -85,7 +86,7 @@ class Trial:
     def _pull(self, seed, path, image, target):
         name = Reference.parse(f"{self.way.host}/{path}:v1")
         self.way.follow(by_chance(-1 - seed))
-        pulled = self._try(lambda: pull(target, name, patience=PATIENCE))
+        pulled = self._try(lambda: pull(target, name, patience=PATIENCE, taps=taps))
         tagged = target.tagged(name)
         if bool(tagged) != pulled:
             raise Wrong("a name for what was not told to be right" if tagged else "no name for what was told to be right")
