@@ -95,13 +95,15 @@ class Workspace:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[str]:
         """A new folder inside the store, for an overlay's upper and work directories; gone afterwards."""
-        import tempfile
-
-        path = tempfile.mkdtemp(prefix="run-", dir=self.store.root / "tmp")
+        path = self.new_scratch()
         try:
             yield path
         finally:
             remove(path)
+
+    def new_scratch(self) -> str:
+        """The same, for who removes it himself."""
+        return new_folder(f"{self.store.root}/tmp", "run-")
 
     def tree_path(self, name: str) -> str:
         """Where the directory form of a layer lies, or would."""
@@ -198,6 +200,13 @@ class Workspace:
             if self.store.has(candidate):
                 return candidate
         raise BlobNotFound(f"layer {layer.descriptor.digest} is not in the store", hint="build or pull the image again")
+
+
+def new_folder(parent: str, prefix: str) -> str:
+    """A new folder that nobody else may enter."""
+    path = f"{parent}/{prefix}{os.urandom(8).hex()}"
+    os.mkdir(path, 0o700)
+    return path
 
 
 def adopt_tree(path: str, place: str) -> None:

@@ -14,10 +14,10 @@ from types import FrameType
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.request import Limit
-from pybuild.builder.sandbox.folders import furnish
+from pybuild.builder.sandbox.folders import furnish, make_stage
 from pybuild.builder.sandbox.ground import Ground, Standing, first_guess, is_user_namespace_needed
 from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command
+from pybuild.builder.sandbox.spec import Command, Setting
 from pybuild.builder.sandbox.terminal import run_on_terminal
 from pybuild.builder.steps.accounts import resolve_user
 from pybuild.builder.steps.roots import make_root
@@ -118,7 +118,6 @@ def _run_on(ground: Ground, container: Container, workspace: Workspace, server: 
             hostname=hostname,
             network=container.network,
             hosts=container.hosts,
-            shm_size=container.shm_size,
             are_files_writable=True,
         )
         command = Command(
@@ -127,7 +126,9 @@ def _run_on(ground: Ground, container: Container, workspace: Workspace, server: 
             cwd=cwd,
             account=account,
             rootfs=furniture.rootfs,
-            network=container.network,
+            setting=Setting(
+                make_stage(scratch) if ground.isolation == "namespaces" else "", container.network, shm_size=container.shm_size
+            ),
             hostname=hostname,
             mounts=furniture.mounts,
             missing=furniture.missing,

@@ -16,7 +16,10 @@ _set = object.__setattr__
 
 @dataclass_transform(frozen_default=True)
 def frozen(cls: type[_T]) -> type[_T]:
-    """Make a class of annotated fields a frozen value: equal by its fields, hashable, with slots. Defaults are immutable."""
+    """Make a class of annotated fields a frozen value: equal by its fields, hashable, with slots. Defaults are immutable.
+
+    Fields that `_hidden` names, which is no field itself, are secret: their contents are not in the repr.
+    """
     own = tuple(cls.__dict__.get("__annotations__", ()))  # noqa: RUF063 (inspect is what this does without)
     defaults = {name: cls.__dict__[name] for name in own if name in cls.__dict__}
     body = {name: item for name, item in cls.__dict__.items() if name not in own and name not in ("__dict__", "__weakref__")}
@@ -62,7 +65,9 @@ def _hash(self: Any) -> int:
 
 
 def _repr(self: Any) -> str:
-    return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._fields)})"
+    hidden = getattr(self, "_hidden", ())
+    shown = (f"{name}={'…' if name in hidden else repr(getattr(self, name))}" for name in self._fields)
+    return f"{type(self).__qualname__}({', '.join(shown)})"
 
 
 def _refuse(self: object, name: str, item: object = None) -> None:

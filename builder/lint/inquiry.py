@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from pybuild.builder.contexts import bases
@@ -29,11 +28,12 @@ from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.grammar.instructions import Dockerfile
 from pybuild.registry import Digest, ImageConfig, Platform, RegistryError, Store
 from pybuild.registry.progress import Transferred
+from pybuild.registry.values import frozen
 
 Error = BuildError | DockerfileError | RegistryError
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checked:
     """What a check found in `source`; `error` is what a build of it would end with before it runs anything. `can_mend` is how
     many findings `pybuild lint --fix` would mend."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from pybuild.builder.lint.findings import Edit, Finding
 from pybuild.grammar import DockerfileError
+from pybuild.registry.values import frozen
 
 _MARK = "\ufeff"
 # One edit may lead to the next: FROM in upper case wants AS in upper case.
 _ROUNDS = 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mended:
     """A file after mending, and how many findings that mended."""
 

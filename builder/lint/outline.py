@@ -14,11 +14,12 @@ from pybuild.builder.lint.looking import look
 from pybuild.builder.lint.seen import Mounted, View
 from pybuild.grammar.comments import surroundings
 from pybuild.grammar.instructions import Dockerfile
+from pybuild.registry.values import frozen
 
 Lines = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Argument:
     """A build argument that the target uses, with the value that it has now. `lines` are the first and last of its ARG."""
 
@@ -28,7 +29,7 @@ class Argument:
     lines: Lines
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """A secret, an ssh agent or a cache that a RUN mounts."""
 
@@ -37,7 +38,7 @@ class Wanted:
     lines: Lines
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outline:
     """What a target can be given; a target without a name has the name ""."""
 
@@ -49,7 +50,7 @@ class Outline:
     caches: tuple[Wanted, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A stage: `base` and `platform` are as written."""
 

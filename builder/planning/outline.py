@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from pybuild.builder.errors import PlanError
 from pybuild.builder.planning import mounts, triggers
@@ -41,7 +40,7 @@ class Scratch:
 Origin = int | Wanted | Folder | Scratch
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Base:
     """An image that a stage starts from or copies from: its manifest's digest, and its config."""
 

@@ -10,17 +10,17 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from pybuild.builder.sandbox import privilege
 from pybuild.builder.sandbox.confinement import Confinement
+from pybuild.registry.values import frozen
 
 PREFIX = "pybuild-"
 _PERIOD = 100_000
 _REMOVAL_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a controller is: the folder of our own group, that of the whole tree, and the version."""
 
@@ -29,7 +29,7 @@ class Place:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """The group of a step: folders to join, and limits that cannot be enforced, with reasons."""
 

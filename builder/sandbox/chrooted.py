@@ -42,7 +42,7 @@ class Stand:
                     os.close(os.open(name, _NEW_FILE, 0o644, dir_fd=parent))
         self._add_devices()
         for mount in self._furniture.mounts:
-            if mount.kind == "bind" and os.path.isfile(mount.source):
+            if os.path.isfile(mount.source):
                 self._replace(mount)
         for attachment in self._attachments:
             self._attach(attachment)

@@ -6,17 +6,17 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from pybuild.builder.sandbox import kernel
 from pybuild.builder.sandbox.beneath import parent_of
 from pybuild.builder.sandbox.network import resolvers
-from pybuild.builder.sandbox.spec import SHM, Lookup, Mount, Overlay, Plain, sandbox_mounts
+from pybuild.builder.sandbox.spec import STANDING, Lookup, Mount, Overlay, Plain, sandbox_mounts
+from pybuild.registry.values import frozen, replace
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Furniture:
     """All of a sandbox but its command."""
 
@@ -34,23 +34,27 @@ def furnish(
     network: str,
     resolver: str | None = None,
     hosts: tuple[tuple[str, str], ...] = (),
-    shm_size: int | None = None,
     are_files_writable: bool = False,
 ) -> Furniture:
     """Make, in `folder`, what a sandbox in `rootfs` needs beside it; `lookup` shows the file system that is there.
 
-    `resolver` is the name server of a network that is not the host's, `hosts` are names with addresses, `shm_size` is bytes.
+    `resolver` is the name server of a network that is not the host's, `hosts` are names with addresses.
     Of /etc/hosts and the others nothing stays, so a command is told that it cannot write there, unless `are_files_writable`.
     """
     provide_files(folder, hostname, network, resolver=resolver, names=hosts)
     mounts, missing = sandbox_mounts(lookup, folder)
     if are_files_writable:
-        mounts = tuple(
-            replace(mount, flags=mount.flags & ~kernel.MS_RDONLY) if mount.kind == "bind" else mount for mount in mounts
-        )
-    if shm_size is not None:
-        mounts = tuple(replace(mount, data=f"mode=1777,size={shm_size}") if mount.target == SHM else mount for mount in mounts)
+        mounts = tuple(replace(mount, flags=mount.flags & ~kernel.MS_RDONLY) for mount in mounts)
     return Furniture(rootfs, mounts, missing)
+
+
+def make_stage(folder: str) -> str:
+    """A new folder in `folder` where what every sandbox has can be put up."""
+    stage = f"{folder}/stage"
+    os.mkdir(stage, 0o700)
+    for name in STANDING:
+        os.mkdir(f"{stage}/{name}")
+    return stage
 
 
 def make_overlay(folder: str, lower: tuple[str, ...]) -> Overlay:

@@ -6,23 +6,24 @@ and only then it is tried what can be had. The spawn server does that: pybuild h
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from pybuild.builder.errors import SandboxError, SandboxRefused
 from pybuild.builder.layers.ownership import mark_opaque
 from pybuild.builder.sandbox import privilege, tries
+from pybuild.builder.workspace import new_folder, remove
+from pybuild.registry.values import frozen
 
 T = TypeVar("T")
 _DOCTOR = "'pybuild doctor' says what this place allows"
 _CHROOT = "RUN is kept in a folder by chroot and by nothing else: it has this place in reach, processes, network and all"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ground:
     """`isolation` is namespaces or chroot, `root` overlay or copy. `notices` are for the user to know."""
 
@@ -78,9 +79,18 @@ def first_guess(isolation: str, folder: str) -> Ground:
     return Ground("namespaces", "overlay")
 
 
+@contextlib.contextmanager
+def _passing(folder: str) -> Iterator[str]:
+    scratch = new_folder(folder, "try-")
+    try:
+        yield scratch
+    finally:
+        remove(scratch)
+
+
 def _keeps_marks(folder: str) -> bool:
     """Whether overlay can mark directories in there; where it can't, the kernel mounts one all the same."""
-    with tempfile.TemporaryDirectory(prefix="try-", dir=folder) as scratch:
+    with _passing(folder) as scratch:
         descriptor = os.open(scratch, os.O_RDONLY | os.O_CLOEXEC)
         try:
             mark_opaque(descriptor)
@@ -93,7 +103,7 @@ def _keeps_marks(folder: str) -> bool:
 
 def find(isolation: str, folder: str) -> Ground:
     """The ground for this process, tried in `folder`, where the sandboxes' files are to lie. Raises SandboxError."""
-    with tempfile.TemporaryDirectory(prefix="try-", dir=folder) as scratch:
+    with _passing(folder) as scratch:
         reason = "" if isolation == "chroot" else tries.namespaces(scratch)
         if reason is None:
             return _with_root(folder)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.sandbox import privilege
+from pybuild.registry.values import frozen
 
 Rows = tuple[tuple[int, int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mapping:
     """The rows of uid_map and gid_map. `reason` says why there is but one id, and what mends it; None when there are more."""
 

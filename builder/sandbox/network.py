@@ -18,16 +18,16 @@ import signal
 import socket
 import struct
 import time
-from dataclasses import dataclass
 
 from pybuild.builder.sandbox import kernel
+from pybuild.registry.values import frozen
 
 _SIOCSIFFLAGS = 0x8914
 _WAIT_SECONDS = 10
 _POLL_SECONDS = 0.001
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stack:
     """A user-mode network stack: its command line, and the name server that it has in the namespace.
 
@@ -63,7 +63,7 @@ def find_stack() -> Stack | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Network:
     """A namespace with its stack: descriptors of the namespace and of the keeper (a pidfd)."""
 

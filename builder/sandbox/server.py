@@ -23,7 +23,7 @@ from pybuild.builder.errors import NetworkRefused, SandboxError, SandboxRefused
 from pybuild.builder.sandbox import kernel, mapping, privilege
 from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spawning import LARGEST_MESSAGE, serve
-from pybuild.builder.sandbox.spec import Command
+from pybuild.builder.sandbox.spec import Command, Setting
 
 _BLOCK = 1 << 16
 # By the stage that could not be done: what to say, and what to do.
@@ -73,11 +73,19 @@ class SpawnServer:
         theirs.close()
         return cls(ours, pid)
 
-    def run(self, command: Command, *, output: Output | None, streams: tuple[int, int, int] = (0, 1, 2)) -> int:
+    def expect(self, setting: Setting) -> None:
+        """Have a sandbox of this setting made in advance, for the next command that wants such a one."""
+        with self._mutex, contextlib.suppress(OSError):
+            self._channel.send(pickle.dumps(("expect", 0, setting)))
+
+    def run(
+        self, command: Command, *, output: Output | None, streams: tuple[int, int, int] = (0, 1, 2), is_last: bool = True
+    ) -> int:
         """Run a command to its end, with all that it started; its exit code, 128 + n when signal n ended it.
 
         `output` gets what it writes: stream 1 or 2, and bytes. None gives it `streams`, our own if no others are given. What
-        `output` raises ends the command, and is raised here. Raises SandboxError when the sandbox could not be made.
+        `output` raises ends the command, and is raised here. Raises SandboxError when the sandbox could not be made. If it is
+        not the last of its setting, a sandbox for the next is made meanwhile.
         """
         with contextlib.ExitStack() as ours:
             status, status_end = _pipe(ours)
@@ -92,7 +100,7 @@ class SpawnServer:
                         source, given[stream] = _pipe(ours)
                         theirs.callback(os.close, given[stream])
                         sources[source] = stream
-                number = self._send(command, [status_end, *given])
+                number = self._send(command, [status_end, *given], is_last=is_last)
             try:
                 return _exit_code(_collect(sources, output))
             except BaseException:
@@ -120,13 +128,15 @@ class SpawnServer:
             return found
         raise SandboxError(found, hint="'pybuild doctor' says what this place allows")
 
-    def _send(self, command: Command, descriptors: list[int]) -> int:
+    def _send(self, command: Command, descriptors: list[int], *, is_last: bool) -> int:
         with self._mutex:
             if self._is_interrupted:
                 raise SandboxError("interrupted")
             self._last += 1
             try:
-                socket.send_fds(self._channel, [pickle.dumps(("run", self._last, command))], descriptors)
+                # The server hands the command on as it is.
+                message = ("run", self._last, (command.setting, pickle.dumps(command), is_last))
+                socket.send_fds(self._channel, [pickle.dumps(message)], descriptors)
             except OSError as error:
                 if error.errno == errno.EMSGSIZE:
                     raise SandboxError("the command and its environment are too long", hint="put them in files") from error

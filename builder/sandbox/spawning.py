@@ -4,8 +4,11 @@ It is forked from pybuild before any thread exists: Python code after a fork of 
 pybuild does, however that ends, and ends every sandbox before. It holds a pidfd on each: a number could be somebody
 else's by now, and a parent's death signal is forgotten by the kernel when a sandbox starts a setuid program.
 
-It never enters a sandbox itself, and neither it nor pid 1 imports a module after pid 1 has turned to the image: that
-module would come out of the image.
+Pid 1 of a sandbox is forked before its command is known, while another runs, with what all sandboxes of a setting have
+already put up; then it waits for a command. It ends when the server does.
+
+The server never enters a sandbox itself, and neither it nor pid 1 imports a module after pid 1 has turned to the image:
+that module would come out of the image.
 """
 
 from __future__ import annotations
@@ -19,13 +22,13 @@ import selectors
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 
 from pybuild.builder.errors import SandboxError
-from pybuild.builder.sandbox import attaching, kernel, launching, network, privileges, setup
+from pybuild.builder.sandbox import attaching, kernel, launching, network, privileges, setup, staging
 from pybuild.builder.sandbox.ground import Ground, find
-from pybuild.builder.sandbox.spec import Command
+from pybuild.builder.sandbox.spec import Command, Setting
 from pybuild.builder.sandbox.supervising import END, supervise
+from pybuild.registry.values import frozen
 
 LARGEST_MESSAGE = 8 << 20
 _DESCRIPTORS = 4
@@ -35,7 +38,7 @@ _LONGEST_REASON = 2000
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Tools:
     """What pid 1 needs for its last steps, read before there is any image."""
 
@@ -43,13 +46,32 @@ class _Tools:
     launcher: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Sandbox:
+    """One that runs a command."""
+
     number: int
     pid: int
     pidfd: int
     status: int
     ending: int
+
+
+@frozen
+class _Waiting:
+    """One that waits for its command, to come over `channel`."""
+
+    setting: Setting
+    joined: network.Network | None
+    pid: int
+    pidfd: int
+    channel: socket.socket
+    ending: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether somebody has killed it."""
+        return bool(select.select([self.pidfd], [], [], 0)[0])
 
 
 def serve(channel: socket.socket, owner: int) -> None:
@@ -59,10 +81,7 @@ def serve(channel: socket.socket, owner: int) -> None:
     with selectors.DefaultSelector() as selector:
         selector.register(owner, selectors.EVENT_READ)
         selector.register(channel, selectors.EVENT_READ)
-        own = os.pidfd_open(os.getpid())
-        tools = _Tools(privileges.seccomp_filter(), launching.launcher())
-        namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        networks = _Networks()
+        sandboxes = _Sandboxes()
         try:
             while True:
                 for key, _ in selector.select():
@@ -78,10 +97,15 @@ def serve(channel: socket.socket, owner: int) -> None:
                         return
                     kind, number, value = pickle.loads(message)
                     if kind == "run":
-                        sandbox = _fork(number, value, descriptors, own=own, namespace=namespace, tools=tools, networks=networks)
+                        setting, command, is_last = value
+                        sandbox = sandboxes.start(number, setting, command, descriptors)
                         if sandbox is not None:
                             running[number] = sandbox
                             selector.register(sandbox.pidfd, selectors.EVENT_READ, sandbox)
+                        if not is_last:
+                            sandboxes.expect(setting)
+                    elif kind == "expect":
+                        sandboxes.expect(value)
                     elif kind == "find":
                         isolation, folder = value
                         _find(isolation, folder, descriptors[0])
@@ -92,7 +116,7 @@ def serve(channel: socket.socket, owner: int) -> None:
                 _send(sandbox, signal.SIGKILL)
             for sandbox in running.values():
                 _reap(sandbox)
-            networks.close()
+            sandboxes.close()
 
 
 class _Networks:
@@ -166,77 +190,142 @@ def _tell_failure(status: int, stage: bytes, error: BaseException) -> None:
     _tell(status, b"failed %s %s" % (stage, text.encode("utf-8", "replace").replace(b"\0", b"")[:_LONGEST_REASON]))
 
 
-def _fork(
-    number: int, command: Command, descriptors: list[int], *, own: int, namespace: int, tools: _Tools, networks: _Networks
-) -> _Sandbox | None:
-    """Fork pid 1 of a new namespace, for a command with a status pipe and three streams; None when that fails."""
-    status, *streams = descriptors
-    stage = b"network"
-    try:
-        joined = networks.get(command.stack) if command.network == "isolated" else None
-        stage = b"sandbox"
-        is_supervised = _stays(command)
+class _Sandboxes:
+    """Makes them, and has one waiting if one is expected."""
+
+    def __init__(self) -> None:
+        self._own = os.pidfd_open(os.getpid())
+        self._tools = _Tools(privileges.seccomp_filter(), launching.launcher())
+        self._namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._networks = _Networks()
+        self._waiting: _Waiting | None = None
+
+    def expect(self, setting: Setting) -> None:
+        """Have one ready for a command of that setting, if it may be seen by nobody meanwhile."""
+        if self._waiting is None and not setting.is_bare:
+            # What stands in the way is told to whoever has the command.
+            with contextlib.suppress(OSError):
+                self._waiting = self._fork(setting, self._joined(setting))
+
+    def start(self, number: int, setting: Setting, command: bytes, descriptors: list[int]) -> _Sandbox | None:
+        """Run a command, a pickle, with a status pipe and three streams; None when that fails, which is told."""
+        status, *streams = descriptors
+        stage = b"network"
         try:
-            pid = os.fork()
-            if pid == 0:
-                _become(command, status, streams, server=own, tools=tools, joined=joined, is_supervised=is_supervised)
+            joined = self._joined(setting)
+            stage = b"sandbox"
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None and (waiting.setting != setting or waiting.joined is not joined or waiting.has_ended):
+                _end(waiting)
+                waiting = None
+            waiting = waiting or self._fork(setting, joined)
+            with waiting.channel:
+                socket.send_fds(waiting.channel, [command], descriptors)
+        except OSError as error:
+            _tell_failure(status, stage, error)
+            os.close(status)
+            return None
         finally:
-            # Only children go into the new one, and the next child into a newer one.
-            if not is_supervised:
-                kernel.enter_namespace(namespace, kernel.CLONE_NEWPID)
-    except OSError as error:
-        _tell_failure(status, stage, error)
-        os.close(status)
-        return None
-    finally:
-        for descriptor in streams:
-            os.close(descriptor)
-    _tell(status, b"pid %d" % pid)
-    return _Sandbox(number, pid, os.pidfd_open(pid), status, END if is_supervised else signal.SIGKILL)
+            for descriptor in streams:
+                os.close(descriptor)
+        _tell(status, b"pid %d" % waiting.pid)
+        return _Sandbox(number, waiting.pid, waiting.pidfd, status, waiting.ending)
+
+    def close(self) -> None:
+        """End what waits, and the network."""
+        if self._waiting is not None:
+            _end(self._waiting)
+        self._networks.close()
+
+    def _joined(self, setting: Setting) -> network.Network | None:
+        return self._networks.get(setting.stack) if setting.network == "isolated" else None
+
+    def _fork(self, setting: Setting, joined: network.Network | None) -> _Waiting:
+        """Fork pid 1 of a new namespace. Raises OSError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST_MESSAGE)
+        with theirs:
+            is_supervised = _stays(setting)
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    _become(setting, theirs, self._own, self._tools, joined, is_supervised=is_supervised)
+            finally:
+                # Only children go into the new one, and the next child into a newer one.
+                if not is_supervised:
+                    kernel.enter_namespace(self._namespace, kernel.CLONE_NEWPID)
+        return _Waiting(setting, joined, pid, os.pidfd_open(pid), ours, END if is_supervised else signal.SIGKILL)
 
 
-def _stays(command: Command) -> bool:
+def _end(waiting: _Waiting) -> None:
+    waiting.channel.close()
+    signal.pidfd_send_signal(waiting.pidfd, signal.SIGKILL)
+    os.waitpid(waiting.pid, 0)
+    os.close(waiting.pidfd)
+
+
+def _stays(setting: Setting) -> bool:
     """Let the next child go into a process namespace of its own; True when that is refused, and can be done without."""
     try:
         kernel.unshare(kernel.CLONE_NEWPID)
     except OSError:
-        if not command.is_bare:
+        if not setting.is_bare:
             raise
         return True
     return False
 
 
 def _become(
-    command: Command,
-    status: int,
-    streams: list[int],
-    *,
-    server: int,
-    tools: _Tools,
-    joined: network.Network | None,
-    is_supervised: bool,
+    setting: Setting, channel: socket.socket, server: int, tools: _Tools, joined: network.Network | None, *, is_supervised: bool
 ) -> None:
     """Pid 1: never returns."""
-    code = _NOT_SET_UP
-    stage = b"sandbox"
+    code, status = _NOT_SET_UP, -1
     try:
         kernel.die_with_parent(signal.SIGKILL)
         if select.select([server], [], [], 0)[0]:
-            os._exit(code)
-        for place, descriptor in enumerate(streams):
-            os.dup2(descriptor, place)
-        if joined is not None:
-            kernel.enter_namespace(joined.namespace, kernel.CLONE_NEWNET)
-        kernel.close_all_but(status, *((joined.keeper,) if joined is not None else ()))
+            return
+        # A module imported from here on could be the image's.
+        sys.meta_path.clear()
+        refused: BaseException | None = None
+        try:
+            if joined is not None:
+                kernel.enter_namespace(joined.namespace, kernel.CLONE_NEWNET)
+            kernel.close_all_but(channel.fileno(), *((joined.keeper,) if joined is not None else ()))
+            os.umask(0o022)
+            if not setting.is_bare:
+                staging.put_up(setting)
+        except BaseException as error:
+            refused = error
+        message, descriptors, _, _ = socket.recv_fds(channel, LARGEST_MESSAGE, _DESCRIPTORS)
+        if not message:
+            return
+        channel.close()
+        status, *streams = descriptors
         # What comes over a socket is inheritable: the command would have it, and could write on it.
         os.set_inheritable(status, False)
-        # A module imported from here on would be the image's.
-        sys.meta_path.clear()
+        for place, descriptor in enumerate(streams):
+            os.dup2(descriptor, place)
+            os.close(descriptor)
+        if refused is not None:
+            _tell_failure(status, b"sandbox", refused)
+            return
+        code = _turn_into(pickle.loads(message), status, tools, joined, is_supervised=is_supervised)
+    except BaseException as error:
+        _tell_failure(status, b"sandbox", error)
+    finally:
+        os._exit(code)
+
+
+def _turn_into(command: Command, status: int, tools: _Tools, joined: network.Network | None, *, is_supervised: bool) -> int:
+    """Set up the rest, and become the command; the exit code when that fails."""
+    setting = command.setting
+    stage = b"sandbox"
+    try:
         if is_supervised:
             supervise()
         setup.furnish(command)
         stage = b"mount"
-        if not command.is_bare:
+        if not setting.is_bare:
             attaching.attach(command.rootfs.mountpoint, command.attachments)
         if joined is not None:
             # It comes up while all that is made.
@@ -250,11 +339,10 @@ def _become(
         stage = b"account"
         privileges.limit(command.limits)
         privileges.give_up(
-            command.account, command.security, seccomp=tools.seccomp, ignored=_IGNORED, has_terminal=command.has_terminal
+            command.account, setting.security, seccomp=tools.seccomp, ignored=_IGNORED, has_terminal=command.has_terminal
         )
         stage = b"start"
-        code = launching.execute(command, tools.launcher)
+        return launching.execute(command, tools.launcher)
     except BaseException as error:
         _tell_failure(status, stage, error)
-    finally:
-        os._exit(code)
+    return _NOT_SET_UP

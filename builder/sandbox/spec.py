@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import follow
 from pybuild.builder.sandbox import kernel
 from pybuild.builder.steps.accounts import Account
+from pybuild.registry.values import frozen
 
 Lookup = Callable[[str], Entry | None]
 NETWORKS = ("default", "host", "none")
@@ -17,7 +17,7 @@ NETWORKS = ("default", "host", "none")
 NO = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Overlay:
     """An overlay mount: `lower` topmost first; `upper` and `work` empty directories on one file system.
 
@@ -30,17 +30,16 @@ class Overlay:
     mountpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plain:
-    """A folder that is the root itself, with everything in it; `is_bare` when there are no mounts either."""
+    """A folder that is the root itself, with everything in it."""
 
     mountpoint: str
-    is_bare: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mount:
-    """One mount below the root; `target` is relative to it, with no link in it."""
+    """One mount below a root or a stage; `target` is relative to it, with no link in it."""
 
     kind: str
     source: str
@@ -49,7 +48,7 @@ class Mount:
     data: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Folder:
     """A directory of the host's, to be mounted out of sight at the empty directory `mountpoint`."""
 
@@ -58,18 +57,20 @@ class Folder:
     is_read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secret:
     """A file in memory, never on a disk, in a file system of its own that is mounted at the empty directory `mountpoint`."""
 
-    content: bytes = field(repr=False)
+    _hidden = ("content",)
+
+    content: bytes
     mountpoint: str
     mode: int = 0o400
     uid: int = 0
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Memory:
     """An empty tmpfs; no limit to its size but the kernel's when there is none."""
 
@@ -77,7 +78,7 @@ class Memory:
     is_read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attachment:
     """A --mount: `source` inside of `origin`, put at `target`, a path in the sandbox.
 
@@ -89,27 +90,44 @@ class Attachment:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command in a sandbox. `missing` are the mount points that the root lacks: a path, and whether it is a directory.
+@frozen
+class Setting:
+    """What there is to a sandbox before its command is known; commands of equal settings may have each the next one's.
 
-    `network` is host, none, which is a loopback alone, or isolated. `security` is sandbox, or insecure: with all capabilities,
-    no filter, and nothing of /proc and /sys hidden.
+    `stage` is a folder with an empty directory for each of STANDING, where these are put up; without one the sandbox is bare:
+    nothing but another root folder is between the command and this place. `network` is host, none, which is a loopback alone, or
+    isolated, which `stack`, a command line, serves. `security` is sandbox, or insecure: with all capabilities, no filter, and
+    nothing of /proc and /sys hidden. `shm_size` is bytes.
     """
+
+    stage: str = ""
+    network: str = "host"
+    stack: tuple[str, ...] = ()
+    security: str = "sandbox"
+    shm_size: int | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether there are no mounts."""
+        return not self.stage
+
+
+@frozen
+class Command:
+    """A command in a sandbox. `missing` are the mount points that the root lacks: a path, and whether it is a directory."""
+
+    _hidden = ("env",)
 
     argv: tuple[str, ...]
     # Some of it may be secret.
-    env: tuple[tuple[str, str], ...] = field(repr=False)
+    env: tuple[tuple[str, str], ...]
     cwd: str
     account: Account
     rootfs: Overlay | Plain
-    network: str = "host"
-    # What serves the network `isolated`: a command line.
-    stack: tuple[str, ...] = ()
+    setting: Setting
     hostname: str = "pybuild"
     mounts: tuple[Mount, ...] = ()
     missing: tuple[tuple[str, bool], ...] = ()
-    security: str = "sandbox"
     attachments: tuple[Attachment, ...] = ()
     # Names of LIMITS, soft and hard values; -1 is no limit.
     limits: tuple[tuple[str, int, int], ...] = ()
@@ -118,12 +136,9 @@ class Command:
     # Folders of control groups to be in.
     groups: tuple[str, ...] = ()
 
-    @property
-    def is_bare(self) -> bool:
-        """Whether nothing but another root folder is between the command and this place."""
-        return isinstance(self.rootfs, Plain) and self.rootfs.is_bare
 
-
+# What every sandbox has, put up in this order; these directories, and all the others in them.
+STANDING = ("proc", "dev", "sys")
 SHM = "dev/shm"
 MOUNTS = (
     Mount("proc", "proc", "proc", NO),
@@ -133,8 +148,6 @@ MOUNTS = (
     Mount("mqueue", "mqueue", "dev/mqueue", NO),
     Mount("sysfs", "sysfs", "sys", NO | kernel.MS_RDONLY),
 )
-# Of what is inside a fresh mount: made there, never in the layer.
-INNER = ("dev/pts", "dev/shm", "dev/mqueue")
 FILES = ("etc/resolv.conf", "etc/hosts", "etc/hostname")
 # Source: moby, oci/defaults.go.
 MASKED = (
@@ -165,7 +178,7 @@ LINKS = {
 
 
 def sandbox_mounts(lookup: Lookup, files: str) -> tuple[tuple[Mount, ...], tuple[tuple[str, bool], ...]]:
-    """The mounts of a sandbox over the file system that `lookup` shows, and the mount points that are missing in it.
+    """The files that are mounted in a sandbox over the file system that `lookup` shows, and all mount points that it lacks.
 
     `files` is a folder with the files of FILES, under their last names. Links on the way to one of these are followed. Raises
     SandboxError when /proc, /sys or /dev is no directory.
@@ -182,14 +195,11 @@ def sandbox_mounts(lookup: Lookup, files: str) -> tuple[tuple[Mount, ...], tuple
                 missing.setdefault(path, is_directory or end < len(parts))
         return place
 
-    for mount in MOUNTS:
-        if mount.target in INNER:
-            mounts.append(mount)
-        else:
-            entry = lookup(mount.target)
-            if entry is not None and entry.kind is not Kind.DIRECTORY:
-                raise SandboxError(f"the image's /{mount.target} is no directory", hint="a RUN has file systems of its own there")
-            mounts.append(Mount(mount.kind, mount.source, settle(mount.target, True), mount.flags, mount.data))
+    for target in STANDING:
+        entry = lookup(target)
+        if entry is not None and entry.kind is not Kind.DIRECTORY:
+            raise SandboxError(f"the image's /{target} is no directory", hint="a RUN has file systems of its own there")
+        settle(target, True)
     for path in FILES:
         place = settle(path, False)
         entry = lookup(place)

@@ -6,7 +6,6 @@ A try gives None when it works, and else the reason why it doesn't. For a proces
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 
 from pybuild.builder.layers.index import TreeView
@@ -14,7 +13,7 @@ from pybuild.builder.sandbox import kernel
 from pybuild.builder.sandbox.network import end, find_stack, start, wait
 from pybuild.builder.sandbox.overlays import mount_overlay
 from pybuild.builder.sandbox.spec import Overlay
-from pybuild.builder.workspace import remove
+from pybuild.builder.workspace import new_folder, remove
 
 _LONGEST = 2000
 _SPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
@@ -63,7 +62,7 @@ def namespaces(folder: str) -> str | None:
 def overlay(folder: str) -> str | None:
     """Whether the kernel's overlay works with its directories in a new folder of `folder`, where mounts are allowed."""
     # Not as it is left behind: overlay's work directory has no permission bits.
-    scratch = tempfile.mkdtemp(prefix="try-", dir=folder)
+    scratch = new_folder(folder, "try-")
     try:
         return attempt(lambda: _try_overlay(scratch))
     finally:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from pybuild.builder.contexts.context import Context
 from pybuild.builder.errors import BuildError, ContextError
@@ -21,16 +20,16 @@ from pybuild.builder.layers.selection import Choice
 from pybuild.builder.request import RunOptions, SecretSource
 from pybuild.builder.sandbox.folders import make_overlay
 from pybuild.builder.sandbox.spec import Attachment, Folder, Lookup, Memory, Overlay, Secret
-from pybuild.builder.steps.agents import agent
 from pybuild.builder.steps.caches import Cache, taken
 from pybuild.builder.steps.snapshots import Snapshots, fetched
 from pybuild.builder.workspace import Workspace
+from pybuild.registry.values import frozen
 
 _LARGEST_SECRET = 500 << 10
 _PIPES = "/dev/pipes"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attached:
     """The mounts of a step in the order in which they are made, and the variables that come with them."""
 
@@ -194,6 +193,8 @@ class Attachments:
             made.add(mount.target, Secret(content, place, mode, mount.uid or 0, mount.gid or 0))
 
     def _agent(self, mount: Mount, folder: str, made: _Made) -> None:
+        from pybuild.builder.steps.agents import agent
+
         target = mount.target or f"/run/buildkit/ssh_agent.{made.agents}"
         made.agents += 1
         if "SSH_AUTH_SOCK" not in dict(made.step.env):

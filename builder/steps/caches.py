@@ -15,15 +15,15 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from pybuild.builder.workspace import CACHES, Workspace, adopt_tree
+from pybuild.registry.values import frozen
 
 _POLL_SECONDS = 0.05
 _LONGEST_NAME = 40
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cache:
     """What a cache is known by. `seed` is a hash of what it starts from, None for nothing."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from dataclasses import dataclass
 
 from pybuild.builder.graph import RunStep
 from pybuild.builder.layers.changes import changes
@@ -22,13 +21,13 @@ from pybuild.builder.steps.roots import Root
 from pybuild.builder.steps.snapshots import Snapshots
 from pybuild.builder.workspace import Layer, Workspace
 from pybuild.registry import Descriptor, Digest, History, ImageConfig, Manifest, Platform, Reference, RunConfig, media
-from pybuild.registry.values import replace
+from pybuild.registry.values import frozen, replace
 
 _SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh")
 _REPOSITORY = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """What a failed step has left. `held` keeps it."""
 

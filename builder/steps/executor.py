@@ -7,7 +7,7 @@ for it: they read what is here, and run nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from pybuild.builder.graph import RunStep
@@ -24,8 +24,11 @@ Output = Callable[[int, bytes], None]
 class Executor(Protocol):
     """Carries out the RUNs of one build, several of them at once."""
 
-    def start(self, notify: Callable[[str], None]) -> None:
-        """Get ready; `notify` hears what the user should know. The process has one thread yet. Raises SandboxError."""
+    def start(self, steps: Sequence[RunStep], notify: Callable[[str], None]) -> None:
+        """Get ready for these steps; `notify` hears what the user should know. The process has one thread yet.
+
+        Raises SandboxError.
+        """
 
     def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output, check: Callable[[], None]) -> Form:
         """Run a step over the file systems that it names; what it changed, as the directory `place` or as a layer in the store.

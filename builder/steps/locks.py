@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
 
 from pybuild.registry import Store
+from pybuild.registry.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Taken:
     """A lock that is held now; `was_busy` when somebody else had it before."""
 

@@ -29,11 +29,7 @@ class Networking:
         if asked != "default":
             work(asked, None)
             return
-        if not self._is_sought:
-            self._is_sought = True
-            self._stack = find_stack()
-            if self._stack is None:
-                self._notify(_MISSING)
+        self._seek()
         # Its stack may have been killed just now: the next one starts anew.
         for attempt in range(_TRIES):
             stack = self._stack
@@ -48,3 +44,17 @@ class Networking:
                     reason = error.message if os.access(_TUN, os.R_OK | os.W_OK) else f"{_TUN} cannot be opened"
                     self._notify(f"{_ADVICE}: {reason} ({stack.argv[0]})")
         work("host", None)
+
+    def first(self, asked: str) -> tuple[str, Stack | None]:
+        """What is tried first when that is asked for."""
+        if asked != "default":
+            return asked, None
+        self._seek()
+        return ("isolated", self._stack) if self._stack is not None else ("host", None)
+
+    def _seek(self) -> None:
+        if not self._is_sought:
+            self._is_sought = True
+            self._stack = find_stack()
+            if self._stack is None:
+                self._notify(_MISSING)

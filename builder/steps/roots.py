@@ -54,10 +54,11 @@ class CopiedRoot:
         self._folder = folder
         self._copy = PlainCopy(trees, f"{folder}/root")
         self._stand: Stand | None = None
-        self.rootfs = Plain(self._copy.path, is_bare)
+        self._is_bare = is_bare
+        self.rootfs = Plain(self._copy.path)
 
     def prepare(self, furniture: Furniture, attachments: tuple[Attachment, ...] = ()) -> None:
-        if self.rootfs.is_bare:
+        if self._is_bare:
             self._stand = Stand(furniture, attachments, self._copy.path, self._folder)
             self._stand.put_up()
 

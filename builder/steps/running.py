@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from pybuild.builder.errors import StepFailed
 from pybuild.builder.graph import RunStep
 from pybuild.builder.request import RunOptions
 from pybuild.builder.sandbox import mapping, privilege
 from pybuild.builder.sandbox.cgroups import Group, limited
-from pybuild.builder.sandbox.folders import furnish
+from pybuild.builder.sandbox.folders import furnish, make_stage
 from pybuild.builder.sandbox.ground import Ground, Standing, first_guess
 from pybuild.builder.sandbox.network import Stack
 from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command, traces
+from pybuild.builder.sandbox.spec import Command, Setting, traces
 from pybuild.builder.steps.accounts import resolve_user
 from pybuild.builder.steps.attachments import Attachments
 from pybuild.builder.steps.debugging import Failure, keep, open_shell
@@ -24,11 +25,13 @@ from pybuild.builder.steps.executor import Output
 from pybuild.builder.steps.networking import Networking
 from pybuild.builder.steps.roots import make_root
 from pybuild.builder.steps.snapshots import Form, Snapshots
-from pybuild.builder.workspace import GROUPS, Workspace, adopt_tree
+from pybuild.builder.steps.workers import Workers
+from pybuild.builder.workspace import GROUPS, Workspace, adopt_tree, remove
 
 _KEPT_OUTPUT = 64 << 10
 _HOSTNAME = "pybuild"
 _SHOWN_LINES = 20
+_SWEEP_SECONDS = 60
 # A disk with less room than that is full: whatever failed has failed for that.
 _LEAST_FREE = 1 << 20
 
@@ -48,12 +51,16 @@ class Runner:
         self._networking: Networking | None = None
         self._told: set[str] = set()
         self._mutex = threading.Lock()
+        self._held = contextlib.ExitStack()
+        self._sweeper: Workers[str] = Workers(1)
+        self._stage = ""
+        self._to_come = 0
         self._is_failed = False
         self.failure: Failure | None = None
         self._notify: Callable[[str], None] = lambda _: None
 
-    def start(self, notify: Callable[[str], None]) -> None:
-        """Start the spawn server; `notify` hears what the user should know of this place.
+    def start(self, steps: Sequence[RunStep], notify: Callable[[str], None]) -> None:
+        """Start the spawn server, for these steps; `notify` hears what the user should know of this place.
 
         Call it while the process has one thread. Raises SandboxError.
         """
@@ -65,6 +72,11 @@ class Runner:
         guess = first_guess(*where)
         server = self._server = SpawnServer.start()
         self._standing = Standing(guess, lambda: server.find_ground(*where), notify)
+        self._stage = make_stage(self._held.enter_context(self._workspace.scratch()))
+        self._to_come = len(steps)
+        if steps and guess.isolation == "namespaces":
+            # What it takes is made while the first step is looked at.
+            server.expect(self._setting(guess, *self._networking.first(steps[0].network), steps[0]))
 
     def interrupt(self) -> None:
         """End all steps that are running."""
@@ -78,6 +90,10 @@ class Runner:
         if self._server is not None:
             self._server.close()
         self._attachments.close()
+        self._held.close()
+        while self._sweeper.at_work:
+            self._sweeper.take(_SWEEP_SECONDS)
+        self._sweeper.close()
 
     def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output, check: Callable[[], None]) -> Form:
         """Run the step; what it changed is then the directory `place`. Raises StepFailed and SandboxError.
@@ -120,7 +136,8 @@ class Runner:
             output(stream, content)
 
         with contextlib.ExitStack() as held:
-            scratch = held.enter_context(self._workspace.scratch())
+            scratch = self._workspace.new_scratch()
+            held.callback(self._sweep, scratch)
             lookup = view.lookup
             root = make_root(ground, trees, scratch)
             furniture = furnish(
@@ -131,7 +148,6 @@ class Runner:
                 network=kind,
                 resolver=stack.resolver if stack else None,
                 hosts=self._options.hosts,
-                shm_size=self._options.shm_size,
             )
             group = held.enter_context(limited(self._options.confinement, os.urandom(6).hex(), f"{scratch}/{GROUPS}"))
             self._tell_once(group.refused)
@@ -144,18 +160,16 @@ class Runner:
                 cwd=step.cwd,
                 account=account,
                 rootfs=furniture.rootfs,
-                network=kind,
-                stack=stack.argv if stack else (),
+                setting=self._setting(ground, kind, stack, step),
                 hostname=step.hostname or _HOSTNAME,
                 mounts=furniture.mounts,
                 missing=furniture.missing,
-                security=step.security,
                 attachments=attached.attachments,
                 groups=group.folders,
                 limits=tuple((limit.name, limit.soft, limit.hard) for limit in self._options.limits),
             )
             root.prepare(furniture, attached.attachments)
-            code = self._server.run(command, output=listen)
+            code = self._server.run(command, output=listen, is_last=self._is_last())
             if code != 0:
                 error = _failed(step, code, bytes(tail).decode("utf-8", "replace"), self._memory_of(group))
                 if _is_full(scratch):
@@ -165,6 +179,25 @@ class Runner:
                     self.failure = Failure(step, command, root, missing, snapshots, held.pop_all())
                 raise error
             adopt_tree(root.changes(missing), place)
+
+    def _setting(self, ground: Ground, network: str, stack: Stack | None, step: RunStep) -> Setting:
+        return Setting(
+            self._stage if ground.isolation == "namespaces" else "",
+            network,
+            stack.argv if stack else (),
+            step.security,
+            self._options.shm_size,
+        )
+
+    def _sweep(self, scratch: str) -> None:
+        """Remove it while others go on: the next step need not wait."""
+        with self._mutex:
+            self._sweeper.submit(scratch, partial(remove, scratch))
+
+    def _is_last(self) -> bool:
+        with self._mutex:
+            self._to_come -= 1
+            return self._to_come <= 0
 
     def _is_wanted(self, step: RunStep) -> bool:
         """Whether what a failed step has left is to be looked into; the first that failed is."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from pybuild.builder.errors import BuildError, Interrupted
 from pybuild.builder.events import CANCELED, MAKE, PACK, LayerReady, Notice, Progress, StepFinished, StepOutput, Tick, Worked
@@ -28,6 +28,7 @@ from pybuild.builder.steps.job import Job
 from pybuild.builder.steps.locks import StepLocks
 from pybuild.builder.steps.schedule import Schedule, read_steps, under_runs
 from pybuild.builder.steps.snapshots import Form, Snapshots, fetched
+from pybuild.builder.steps.workers import Workers
 from pybuild.builder.workspace import Layer, Workspace
 
 _POLL_SECONDS = 0.1
@@ -76,9 +77,10 @@ class Solver:
     def run(self) -> Mapping[int, Result]:
         """Make and pack what the target needs. Raises BuildError and RegistryError; leaves nothing half-done."""
         with self._archives, self._resources, self._locks:
-            if any(isinstance(self._job.graph.steps[number], RunStep) for number in self.making):
+            runs = [step for number in self.making if isinstance(step := self._job.graph.steps[number], RunStep)]
+            if runs:
                 assert self._executor is not None
-                self._executor.start(lambda text: self._progress.emit(Notice(text)))
+                self._executor.start(runs, lambda text: self._progress.emit(Notice(text)))
             for number, result in self._job.cached.items():
                 self._tell_of_layer(number, result)
             self._work()
@@ -134,13 +136,13 @@ class Solver:
 
     def _work(self) -> None:
         schedule = Schedule(self._job.graph, self.making)
-        futures: dict[Future[None], tuple[int, bool]] = {}
         threads = max(2, self._job.jobs)
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
+        # A step's number, and whether it is being made.
+        workers: Workers[tuple[int, bool]] = Workers(threads)
 
         def submit_packing(number: int) -> None:
             if number in self._wanted and number not in self._results:
-                futures[pool.submit(self._pack, number)] = (number, False)
+                workers.submit((number, False), partial(self._pack, number))
             else:
                 self._locks.release(self._job.keys[number])
 
@@ -148,21 +150,19 @@ class Solver:
             for number in sorted(self._wanted - set(self.making)):
                 self._start(number)
                 submit_packing(number)
-            while schedule or futures:
+            while schedule or workers.at_work:
                 # No more than keep the threads busy: each holds a lock, and each is looked at whenever one is done.
-                for number in schedule.ready(threads * 2 - sum(is_making for _, is_making in futures.values())):
+                for number in schedule.ready(threads * 2 - sum(is_making for _, is_making in workers.at_work)):
                     taken = self._locks.take(self._job.keys[number])
                     if taken is None:
                         schedule.put_back(number)
                         continue
-                    futures[pool.submit(self._make, number, taken.was_busy)] = (number, True)
-                done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                    workers.submit((number, True), partial(self._make, number, taken.was_busy))
+                done = workers.take(_POLL_SECONDS)
                 self._progress.emit(Tick())
-                if not futures:
-                    time.sleep(_POLL_SECONDS)
-                for future in done:
-                    number, is_making = futures.pop(future)
-                    future.result()
+                for (number, is_making), error in done:
+                    if error is not None:
+                        raise error
                     if is_making:
                         schedule.done(number)
                         submit_packing(number)
@@ -172,12 +172,12 @@ class Solver:
             self._cancelled.set()
             if self._executor is not None:
                 self._executor.interrupt()
-            pool.shutdown(wait=True, cancel_futures=True)
+            workers.close()
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted("interrupted", hint="what was finished is kept: the next build goes on from there") from None
             # Of several that failed at once, the first is the cause, whichever is looked at first.
             raise self._first_error or error from None
-        pool.shutdown(wait=True)
+        workers.close()
 
     @contextmanager
     def _reporting(self, number: int) -> Iterator[None]:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pybuild.builder.errors import BuildError, StepFailed
@@ -107,7 +107,7 @@ class Elsewhere:
         self._there: set[str] = set()
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, notify: Callable[[str], None]) -> None:
+    def start(self, steps: Sequence[RunStep], notify: Callable[[str], None]) -> None:
         notify("steps run elsewhere")
 
     def run(
@@ -218,7 +218,7 @@ def main() -> None:
         snapshots = Snapshots(graph, dict(zip(digests, images, strict=True)), workspace)
         runner = Runner(workspace, Attachments(workspace, {}, ("",) * len(steps), options), options)
         try:
-            runner.start(lambda text: None)
+            runner.start(steps[-1:], lambda text: None)
             place = workspace.tree_path(workspace.new_tree("elsewhere"))
             form = runner.run(
                 steps[-1], snapshots, place, output=lambda stream, content: tell("output", stream, content), check=lambda: None

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from pybuild.builder.layers.index import MergedView, TreeView
-from pybuild.builder.sandbox.folders import clear, make_overlay, provide_files
+from pybuild.builder.sandbox.folders import clear, make_overlay, make_stage, provide_files
 from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command, sandbox_mounts, traces
+from pybuild.builder.sandbox.spec import Command, Setting, sandbox_mounts, traces
 from pybuild.builder.steps.accounts import Account
+
+_SETTING = ("network", "stack", "security", "shm_size")
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +67,14 @@ def sandbox(tmp_path, lower, server):
     """Run a shell script; its exit code, its output, and what it left in the upper directory."""
     count = iter(range(1000))
 
-    def run(script, *, lowers=None, output=None, argv=None, server=server, **values):
+    def run(script, *, lowers=None, output=None, argv=None, server=server, setting=None, is_last=True, **values):
         folder = tmp_path / f"run{next(count)}"
         folder.mkdir()
         trees = tuple(str(path) for path in (lowers or (lower,)))
         overlay = make_overlay(str(folder), trees)
-        provide_files(str(folder), "box", values.get("network", "default"))
+        special = {name: values.pop(name) for name in _SETTING if name in values}
+        setting = setting or Setting(make_stage(str(folder)), **special)
+        provide_files(str(folder), "box", setting.network)
         lookup = MergedView([TreeView(tree) for tree in trees]).lookup
         mounts, missing = sandbox_mounts(lookup, str(folder))
         made = traces(lookup, (item.target for item in values.get("attachments", ())))
@@ -81,12 +85,13 @@ def sandbox(tmp_path, lower, server):
             cwd=values.pop("cwd", "/"),
             account=values.pop("account", Account(home="/root")),
             rootfs=overlay,
+            setting=setting,
             hostname="box",
             mounts=mounts,
             missing=missing,
             **values,
         )
-        code = server.run(command, output=output or (lambda stream, content: seen.extend(content)))
+        code = server.run(command, output=output or (lambda stream, content: seen.extend(content)), is_last=is_last)
         clear(overlay.upper, (*(path for path, _ in missing), *made))
         return code, seen.decode(), Path(overlay.upper)
 

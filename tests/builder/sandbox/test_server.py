@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -17,27 +18,28 @@ import pytest
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.changes import changes
 from pybuild.builder.layers.index import MergedView, TreeView
-from pybuild.builder.sandbox.folders import make_overlay
+from pybuild.builder.sandbox.folders import make_overlay, make_stage
 from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command
+from pybuild.builder.sandbox.spec import Command, Setting
 from pybuild.builder.steps.accounts import Account
 
 pytestmark = pytest.mark.root
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def program(folder, lowers, values, *, output):
+def program(folder, lowers, values, *, output, network="host"):
     """A Python program that tells the server's pid, runs `Command(<values>)`, and exits as that does."""
     return textwrap.dedent(f"""
         import sys; sys.path.insert(0, {str(ROOT)!r}); import pybuild; pybuild.__path__.append({str(ROOT)!r})
         from pybuild.builder.steps.accounts import Account
-        from pybuild.builder.sandbox.folders import make_overlay
+        from pybuild.builder.sandbox.folders import make_overlay, make_stage
         from pybuild.builder.sandbox.server import SpawnServer
-        from pybuild.builder.sandbox.spec import Command
+        from pybuild.builder.sandbox.spec import Command, Setting
         overlay = make_overlay({str(folder)!r}, {tuple(map(str, lowers))!r})
+        setting = Setting(make_stage({str(folder)!r}), {network!r})
         server = SpawnServer.start()
         print(server._pid, flush=True)
-        sys.exit(server.run(Command({values}), output={output}))
+        sys.exit(server.run(Command({values}, missing=(('proc', True), ('dev', True), ('sys', True))), output={output}))
     """)
 
 
@@ -61,7 +63,8 @@ def test_it_is_pid_1_in_namespaces_of_its_own(sandbox):
 
 def test_nothing_of_the_host_is_mounted(sandbox):
     _, output, _ = sandbox("mount")
-    assert [line.split()[2] for line in output.splitlines()][0] == "/"
+    tops = {line.split()[2].split("/")[1] for line in output.splitlines()}
+    assert tops == {"", "proc", "dev", "sys", "etc"}
     assert str(ROOT) not in output
     _, output, _ = sandbox("ls /")
     assert output.split() == ["bin", "dev", "etc", "private", "proc", "suid", "sys"]
@@ -148,7 +151,7 @@ def test_a_working_directory_that_is_a_file_is_a_sandbox_error(sandbox):
     assert caught.value.hint is not None and "CAP_SYS_ADMIN" not in caught.value.hint
 
 
-@pytest.mark.parametrize("network", ["default", "none"])
+@pytest.mark.parametrize("network", ["host", "none"])
 @pytest.mark.parametrize(("argv", "code"), [(("/bin/sh", "-c", "exit 125"), 125), (("nope",), 127)])
 def test_no_module_is_imported_from_the_image(lower, tmp_path, argv, code, network):
     """Not by pid 1, which has every capability at first, and by nobody outside: what has to be loaded is loaded before.
@@ -161,9 +164,10 @@ def test_no_module_is_imported_from_the_image(lower, tmp_path, argv, code, netwo
         for name in sys.stdlib_module_names:
             (image / folder.lstrip("/") / f"{name}.py").write_text(f"import os; os.close(os.open('/run-{name}', os.O_CREAT))")
     (tmp_path / "box").mkdir()
-    values = f"{argv!r}, (('PATH', '/bin'),), '/', Account(), overlay, {network!r}"
+    values = f"{argv!r}, (('PATH', '/bin'),), '/', Account(), overlay, setting"
     done = subprocess.run(
-        [sys.executable, "-c", program(tmp_path / "box", (image, lower), values, output="lambda *_: None")], check=False
+        [sys.executable, "-c", program(tmp_path / "box", (image, lower), values, output="lambda *_: None", network=network)],
+        check=False,
     )
     assert done.returncode == code
     assert not [name for name in os.listdir(tmp_path / "box/upper") if name.startswith("run-")]
@@ -284,12 +288,48 @@ def test_a_handler_may_send_signals_at_any_moment(sandbox, server):
         signal.signal(signal.SIGALRM, before)
 
 
+def test_the_next_sandbox_waits_while_a_command_runs(sandbox, server, tmp_path):
+    stage = make_stage(str(tmp_path))
+
+    def seen(script, setting, *, is_last=False):
+        """What a command says, and the server's children while it runs."""
+        during = []
+
+        def output(stream, content):
+            said.extend(content)
+            during.extend(children(server._pid))
+
+        said = bytearray()
+        assert sandbox(script, output=output, setting=setting, is_last=is_last)[0] == 0
+        return said.decode(), during
+
+    server.expect(Setting(stage))
+    while not (waiting := children(server._pid)):
+        pass
+    _, during = seen("echo; sleep 0.1", Setting(stage))
+    assert waiting[0] in during
+    (waiting,) = children(server._pid)
+    # It is not for a command that wants another setting.
+    said, during = seen("ip link; sleep 0.1", Setting(stage, "none"))
+    assert "lo:" in said and said.count("mtu") == 1 and waiting not in during
+    (waiting,) = children(server._pid)
+    ended = os.pidfd_open(waiting)
+    os.kill(waiting, signal.SIGKILL)
+    assert select.select([ended], [], [], 10)[0]
+    os.close(ended)
+    said, during = seen("mount; sleep 0.1", Setting(stage, "none"), is_last=True)
+    assert waiting not in during and stage not in said
+    assert children(server._pid) == []
+
+
 def test_the_server_holds_nothing_of_ours(tmp_path):
     with open(tmp_path / "file", "w"):
         server = SpawnServer.start()
     try:
         overlay = make_overlay(str(tmp_path), ())
-        assert server.run(Command(("nope",), (), "/", Account(), overlay), output=lambda *_: None) == 127
+        missing = (("proc", True), ("dev", True), ("sys", True))
+        command = Command(("nope",), (), "/", Account(), overlay, Setting(make_stage(str(tmp_path))), missing=missing)
+        assert server.run(command, output=lambda *_: None) == 127
         held = [os.readlink(f"/proc/{server._pid}/fd/{name}") for name in os.listdir(f"/proc/{server._pid}/fd")]
         assert str(tmp_path / "file") not in held
         assert os.getsid(server._pid) == server._pid
@@ -321,7 +361,7 @@ def test_several_at_once(sandbox):
     ids=["plain", "setuid"],
 )
 def test_kill_9_leaves_no_process_and_no_mount(tmp_path, lower, argv, account):
-    values = f"{argv!r}, (('PATH', '/bin'),), '/', {account!r}, overlay"
+    values = f"{argv!r}, (('PATH', '/bin'),), '/', {account!r}, overlay, setting"
     command = [sys.executable, "-c", program(tmp_path, (lower,), values, output="None")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     server = int(process.stdout.readline())

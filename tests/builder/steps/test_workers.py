@@ -1,0 +1,63 @@
+"""Threads that work is handed to, and that hand it back."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from pybuild.builder.steps.workers import Workers
+
+
+def everything(workers):
+    found = []
+    while workers.at_work:
+        found += workers.take(10)
+    return found
+
+
+def test_all_that_is_handed_in_comes_back_with_its_error():
+    workers = Workers(3)
+    done = []
+    for number in range(20):
+        workers.submit(number, lambda number=number: done.append(1 // number))
+    back = dict(everything(workers))
+    workers.close()
+    assert sorted(back) == list(range(20))
+    assert isinstance(back[0], ZeroDivisionError) and not any(back[number] for number in range(1, 20))
+    assert len(done) == 19
+
+
+def test_as_many_at_once_as_there_are_threads_and_no_thread_before_it_is_needed():
+    before = threading.active_count()
+    workers = Workers(2)
+    assert threading.active_count() == before
+    both, go = threading.Barrier(3), threading.Event()
+
+    def meet():
+        both.wait(10)
+        go.wait(10)
+
+    for number in range(4):
+        workers.submit(number, meet)
+    both.wait(10)
+    assert threading.active_count() == before + 2
+    assert workers.take(0.01) == []
+    go.set()
+    both.reset()
+    workers.close()
+
+
+def test_closing_waits_for_what_has_begun_and_drops_the_rest():
+    workers, begun, ended = Workers(1), threading.Event(), []
+
+    def slow():
+        begun.set()
+        time.sleep(0.05)
+        ended.append("slow")
+
+    workers.submit("slow", slow)
+    workers.submit("never", lambda: ended.append("never"))
+    begun.wait(10)
+    workers.close()
+    workers.close()
+    assert ended == ["slow"]
