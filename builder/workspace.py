@@ -69,9 +69,17 @@ class Workspace:
         try:
             # Of several processes that open a new store at once, SQLite lets one set the journal's mode and refuses the others.
             with store.lock("database", exclusive=True):
+                if not (root / "pybuild.db").exists():
+                    from pybuild.builder.upkeep import reserve
+
+                    reserve.keep(str(root))
                 return cls(store, Database(root / "pybuild.db"))
         except sqlite3.OperationalError as error:
-            raise StoreError(f"{root}/pybuild.db: {error}", hint="is the disk full, or the folder not yours?") from error
+            from pybuild.builder.upkeep import reserve
+
+            if reserve.is_full(str(root)):
+                raise StoreError(f"{root}/pybuild.db: No space left on device", hint=reserve.ADVICE) from error
+            raise StoreError(f"{root}/pybuild.db: {error}", hint="is the folder yours?") from error
 
     def close(self) -> None:
         """Close the records."""

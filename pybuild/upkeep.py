@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pybuild.builder.upkeep import reserve
 from pybuild.builder.upkeep.holdings import IMAGE, KINDS, LEFTOVER, MOUNT, STEP, TREE, Holding, Holdings, holdings
 from pybuild.builder.upkeep.pruning import Pruned, Wish, choose
 from pybuild.builder.upkeep.pruning import prune as prune_workspace
@@ -59,6 +60,7 @@ def prune(
     With no `waiting`, raises StoreError while others are at work.
     """
     wish = Wish(with_all, before, keep_bytes)
+    reserve.give_up(str(_place(root)))
     with _open(root) as workspace:
         if dry_run:
             found = holdings(workspace)

@@ -51,4 +51,5 @@ class Notes:
             os.replace(temporary, self.path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
+            hint = "free some space, or set PYBUILD_ROOT to another disk"
+            raise StoreError(f"cannot write {self.path}: {error.strerror}", hint=hint) from error

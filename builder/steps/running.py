@@ -26,14 +26,13 @@ from pybuild.builder.steps.networking import Networking
 from pybuild.builder.steps.roots import make_root
 from pybuild.builder.steps.snapshots import Form, Snapshots
 from pybuild.builder.steps.workers import Workers
+from pybuild.builder.upkeep import reserve
 from pybuild.builder.workspace import GROUPS, Workspace, adopt_tree, remove
 
 _KEPT_OUTPUT = 64 << 10
 _HOSTNAME = "pybuild"
 _SHOWN_LINES = 20
 _SWEEP_SECONDS = 60
-# A disk with less room than that is full: whatever failed has failed for that.
-_LEAST_FREE = 1 << 20
 
 
 class Runner:
@@ -172,9 +171,8 @@ class Runner:
             code = self._server.run(command, output=listen, is_last=self._is_last())
             if code != 0:
                 error = _failed(step, code, bytes(tail).decode("utf-8", "replace"), self._memory_of(group))
-                if _is_full(scratch):
-                    where = self._workspace.store.root
-                    error.hint = f"No space left on device: the disk with {where} is full; 'pybuild prune' makes room"
+                if reserve.is_full(scratch):
+                    error.hint = f"No space left on device: {reserve.ADVICE}"
                 if self._is_wanted(step):
                     self.failure = Failure(step, command, root, missing, snapshots, held.pop_all())
                 raise error
@@ -230,11 +228,6 @@ class Runner:
     def _memory_of(self, group: Group) -> int | None:
         """How much memory there was, if it was not enough."""
         return self._options.confinement.memory if group.ran_out_of_memory() else None
-
-
-def _is_full(folder: str) -> bool:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize < _LEAST_FREE
 
 
 def _failed(step: RunStep, code: int, output: str, memory: int | None) -> StepFailed:

@@ -1,7 +1,8 @@
 """Making room in the store: what may go is decided by pure functions; then names go first, records next, bytes last.
 
-So a prune that is killed leaves leftovers, never a name or a record of something that is gone. What a tag keeps never goes. It
-needs the store for itself: builds, pulls and pushes at work are waited for, or make it give up.
+So a prune that is killed leaves leftovers, never a name or a record of something that is gone. On a full disk, where no record
+can be written, bytes go before records. What a tag keeps never goes. It needs the store for itself: builds, pulls and pushes at
+work are waited for, or make it give up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable
 
+from pybuild.builder.upkeep import reserve
 from pybuild.builder.upkeep.holdings import BLOBS, IMAGE, LEFTOVER, STEP, Holding, Holdings, holdings
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Digest
@@ -93,7 +95,9 @@ def prune(workspace: Workspace, wish: Wish, *, waiting: Callable[[], None] | Non
         freed = _sweep(workspace, found, chosen)
         if wish.with_all and wish.before is None and wish.keep_bytes is None:
             _forget_memos(workspace)
-        return Pruned(chosen, freed + _tidy(workspace))
+        freed += _tidy(workspace)
+        reserve.keep(str(workspace.store.root))
+        return Pruned(chosen, freed)
 
 
 def _sweep(workspace: Workspace, found: Holdings, chosen: tuple[Holding, ...]) -> int:
@@ -105,12 +109,22 @@ def _sweep(workspace: Workspace, found: Holdings, chosen: tuple[Holding, ...]) -
     kept = {place for item in found.items if (item.kind, item.name) not in chosen_names for place in item.places}
     doomed = sorted({place for item in chosen for place in item.places} - kept)
     gone = [f"sha256:{place.removeprefix(f'{BLOBS}/')}" for place in doomed if place.startswith(BLOBS)]
-    with workspace.database.transaction() as connection:
-        _delete(connection, "steps", "key", names[STEP])
-        _delete(connection, "blobs", "digest", gone)
-        _delete(connection, "uses", "name", [item.name for item in chosen])
+
+    def forget() -> bool:
+        try:
+            with workspace.database.transaction() as connection:
+                _delete(connection, "steps", "key", names[STEP])
+                _delete(connection, "blobs", "digest", gone)
+                _delete(connection, "uses", "name", [item.name for item in chosen])
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    is_forgotten = forget()
     for place in doomed:
         workspace.discard(f"{workspace.store.root}/{place}")
+    if not is_forgotten:
+        forget()
     return sum(found.sizes.get(place, 0) for place in doomed)
 
 

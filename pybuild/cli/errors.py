@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -91,14 +92,18 @@ def _known(error: Exception) -> int:
         return error.exit_code
     sqlite3 = sys.modules.get("sqlite3")
     if sqlite3 is not None and isinstance(error, sqlite3.DatabaseError):
+        from pybuild.builder.upkeep.reserve import ADVICE
+
         hint = "'pybuild store verify --repair' keeps what is sound of it"
         if isinstance(error, sqlite3.OperationalError):
-            hint = "is the disk full, or the folder not yours?"
+            hint = ADVICE if "full" in str(error) else "is the disk full, or the folder not yours?"
         tell(f"the store's pybuild.db: {error}", hint)
         return 1
     if isinstance(error, OSError):
+        from pybuild.builder.upkeep.reserve import ADVICE
+
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        tell(f"{where}{error.strerror or error}")
+        tell(f"{where}{error.strerror or error}", ADVICE if error.errno in (errno.ENOSPC, errno.EDQUOT) else None)
         return 1
     if os.environ.get("PYBUILD_DEBUG"):
         raise error

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -13,6 +14,7 @@ import subprocess
 import tarfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -267,3 +269,75 @@ def folder_of(tmp_path: Path, folder: Path) -> Path:
     (place / "Dockerfile").write_text("FROM scratch\nCOPY large /\n")
     os.link(folder / "large", place / "large")
     return place
+
+
+LEFT = (0, 4096, 32_768, 150_000, 600_000, 1_500_000, 3_000_000, 9_000_000)
+FULL = ("No space left on device", "the disk is full", "database or disk is full")
+
+
+@contextlib.contextmanager
+def crowded(disk: Path, left: int) -> Iterator[None]:
+    """No more than that many bytes are free meanwhile."""
+    ballast = disk / "ballast"
+    status = os.statvfs(disk)
+    ballast.write_bytes(bytes(max(0, status.f_bavail * status.f_frsize - left)))
+    yield
+    ballast.unlink()
+
+
+@pytest.mark.peers("umoci", "docker-registry", "skopeo")
+@pytest.mark.parametrize("name", ["build", "stages", "pull", "push", "prune", "load", "tag", "save"])
+def test_a_disk_with_little_room(name, small_disk, tmp_path, ubuntu, registry, chance):
+    """Whatever is done, with however little room: it is done, or said why not; nothing is lost, and it can be done with more room."""
+    root, folder = small_disk / "store", tmp_path / "context"
+    folder.mkdir()
+    (folder / "data").write_bytes(chance.randbytes(700_000))
+    (folder / "Dockerfile").write_text("FROM ubuntu\nCOPY data /data\nRUN cat /data /data > /twice\n")
+    base = ("--build-context", f"ubuntu=oci-layout://{ubuntu}")
+    there = registry.name(f"crowded/{name}:{chance.randrange(10**9)}")
+    subprocess.run(command(root, "build", "-t", "first", *base, folder), check=True, capture_output=True)
+    identity = Store.open(root).find("first").id
+    (folder / "data").write_bytes(chance.randbytes(700_000))
+    stages = tmp_path / "stages"
+    stages.write_text(
+        "FROM ubuntu AS made\nCOPY data /data\nRUN cat /data /data > /twice\nFROM scratch\nCOPY --from=made /twice /\n"
+    )
+    other = tmp_path / "other"
+    subprocess.run(command(other, "build", "-t", there, *base, folder), check=True, capture_output=True)
+    subprocess.run(command(other, "push", there), check=True, capture_output=True)
+    subprocess.run(command(other, "save", "-o", tmp_path / "saved.tar", there), check=True, capture_output=True)
+    arguments = {
+        "build": ("build", "-t", "second", *base, folder),
+        "stages": ("build", "-t", "second", *base, "-f", stages, folder),
+        "pull": ("pull", there),
+        "push": ("push", there),
+        "prune": ("prune", "--all"),
+        "load": ("load", "-i", tmp_path / "saved.tar"),
+        "tag": ("tag", "first", "another"),
+        "save": ("save", "-o", small_disk / "saved.tar", "first"),
+    }[name]
+    subprocess.run(command(root, "tag", "first", there), check=True)
+    results, faults = set(), []
+    for left in LEFT:
+        with crowded(small_disk, left):
+            done = subprocess.run(command(root, *arguments), capture_output=True, check=False, text=True)
+        if done.returncode:
+            is_clean = done.returncode == 1 and "Traceback" not in done.stderr and "mistake in pybuild" not in done.stderr
+            if not (is_clean and any(words in done.stderr for words in FULL) and "hint: " in done.stderr):
+                faults.append((left, done.returncode, done.stderr))
+        results.add(done.returncode)
+        sound(root)
+        assert Store.open(root).find("first").id == identity
+        assert not (small_disk / "saved.tar").exists() or not done.returncode
+        again = subprocess.run(command(root, *arguments), capture_output=True, check=False, text=True)
+        assert again.returncode == 0, (left, again.stderr)
+        sound(root)
+        for words in (("rmi", "second"), ("rmi", "another"), *([("rmi", there)] if name in ("pull", "load") else []), ("prune",)):
+            subprocess.run(command(root, *words), check=False, capture_output=True)
+        (small_disk / "saved.tar").unlink(missing_ok=True)
+        if name in ("build", "stages"):
+            (folder / "data").write_bytes(chance.randbytes(700_000))
+    assert not faults, faults
+    assert 0 in results
+    assert name != "prune" or results == {0}, "who makes room needs none"
+    check_layout(root)
