@@ -24,7 +24,7 @@ from pybuild.builder.request import BuildRequest, BuildResult, Output
 from pybuild.builder.steps.announcing import announce_cached, announcer
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Image, Manifest, Platform
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 if TYPE_CHECKING:
     from pybuild.builder.steps.executor import ExecutorOf

@@ -19,7 +19,7 @@ from pybuild.builder.graph import (
 )
 from pybuild.registry import ImageConfig
 from pybuild.registry.config import run_config_document
-from pybuild.registry.values import field_defaults, field_names
+from pybuild.values import field_defaults, field_names
 
 _KINDS: dict[type, str] = {
     SourceStep: "source",

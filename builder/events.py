@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pybuild.registry.progress import Transferred
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 
 @frozen

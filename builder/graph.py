@@ -10,7 +10,7 @@ from bisect import bisect_right
 
 from pybuild.grammar import Span
 from pybuild.registry import ImageConfig
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 Pairs = tuple[tuple[str, str], ...]
 

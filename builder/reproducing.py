@@ -32,7 +32,7 @@ from pybuild.builder.layers.difference import Difference, differences
 from pybuild.builder.request import BuildRequest, BuildResult
 from pybuild.builder.workspace import Workspace, layers_of
 from pybuild.registry import Image
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _MOST_FILES = 20
 _MOST_STEPS = 1 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pybuild.builder.graph import Pairs
 from pybuild.builder.sandbox.confinement import Confinement
 from pybuild.registry import Digest, Platform, Reference
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 
 @frozen

@@ -16,7 +16,7 @@ from pybuild.builder.records.database import Database, StepRecord
 from pybuild.builder.upkeep import written
 from pybuild.registry import Descriptor, Digest, Image, Store
 from pybuild.registry.errors import BlobNotFound, StoreError
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 # The folder of cache mounts, one folder each; theirs to keep until `prune --all`.
 CACHES = "caches"

@@ -7,13 +7,13 @@ it. Directives are no comments. Source: BuildKit, parser.go.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pybuild.grammar.lines import split_lines
 from pybuild.grammar.source import Source, Span
+from pybuild.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Surroundings:
     """All by the line where an instruction begins: its comments without the `#`, the blank lines inside of it, and its
     last line, here-documents included."""

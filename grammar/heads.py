@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
 from functools import cache
 
 from pybuild.grammar.blanks import BLANKS, SPACES
+from pybuild.values import frozen
 
 _BLANK = re.compile(f"[{BLANKS}]+")
 _BREAKS = BLANKS + "\n"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RawFlag:
     """A flag: `text` without quotes and escapes, and the offsets of what is written."""
 
@@ -28,7 +28,7 @@ class RawFlag:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Head:
     """A line's first part. The rest is `text[rest:end]`, without blanks around it; `start` is the keyword's offset."""
 

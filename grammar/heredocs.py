@@ -7,12 +7,12 @@ a `${` that is not closed names none.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from pybuild.grammar.blanks import SPACES
 from pybuild.grammar.errors import WordError
 from pybuild.grammar.wordlexer import Mode
 from pybuild.grammar.words import pieces, placed_words
+from pybuild.values import frozen
 
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)[\t\n\f\r ]*([^<]*)\Z", re.DOTALL)
 _TABS = re.compile(r"^\t+", re.MULTILINE)
@@ -23,7 +23,7 @@ _SHELL_WORD = re.compile(rf"(?:<<[\t\r ]*|[^{SPACES}])+")
 _AS_WRITTEN = Mode(keeps_quotes=True, keeps_escapes=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeredocName:
     """`<<NAME`: what it says, and where it stands in the line. It is to `expand` unless a part of the name is quoted."""
 

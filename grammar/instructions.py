@@ -5,12 +5,11 @@ Words are kept as they were written; variables are expanded when a build is plan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pybuild.grammar.source import Source, Span
+from pybuild.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Word:
     """One raw word: quotes, escapes and variables still in it."""
 
@@ -18,7 +17,7 @@ class Word:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flag:
     """`--name=value`, or `--name`, whose value is None.
 
@@ -31,7 +30,7 @@ class Flag:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heredoc:
     """A here-document: `expand` unless its name was quoted, `chomp` for `<<-`.
 
@@ -46,7 +45,7 @@ class Heredoc:
     raw: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """What RUN, CMD, ENTRYPOINT and SHELL take: the JSON form is the words, the shell form is one text."""
 
@@ -55,7 +54,7 @@ class Command:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pair:
     """`name=value` of ENV and LABEL."""
 
@@ -63,7 +62,7 @@ class Pair:
     value: Word
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instruction:
     """What all instructions have: `keyword` in upper case, `original` as written with continuations joined.
 
@@ -89,7 +88,7 @@ class Instruction:
         return next((flag for flag in self.flags if flag.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class From(Instruction):
     """FROM image [AS name]; `joint` is the AS as it is written."""
 
@@ -98,7 +97,7 @@ class From(Instruction):
     joint: Word | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Definition:
     """`name` or `name=value` of ARG."""
 
@@ -107,14 +106,14 @@ class Definition:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arg(Instruction):
     """ARG name[=value]..."""
 
     definitions: tuple[Definition, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pairs(Instruction):
     """ENV and LABEL; `is_legacy` for the form without `=`."""
 
@@ -122,7 +121,7 @@ class Pairs(Instruction):
     is_legacy: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Copy(Instruction):
     """ADD and COPY. A source may be a here-document's name; then it is in `heredocs`, not in `sources`.
 
@@ -134,7 +133,7 @@ class Copy(Instruction):
     heredocs: tuple[Heredoc, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run(Instruction):
     """RUN"""
 
@@ -142,14 +141,14 @@ class Run(Instruction):
     heredocs: tuple[Heredoc, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Start(Instruction):
     """CMD, ENTRYPOINT and SHELL"""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Words(Instruction):
     """EXPOSE, VOLUME, WORKDIR, USER, STOPSIGNAL, MAINTAINER: words and nothing else.
 
@@ -159,7 +158,7 @@ class Words(Instruction):
     words: tuple[Word, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Healthcheck(Instruction):
     """HEALTHCHECK; `command` is None for NONE. Durations are nanoseconds; 0 is the default of whoever runs the image."""
 
@@ -171,7 +170,7 @@ class Healthcheck(Instruction):
     retries: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OnBuild(Instruction):
     """ONBUILD and the instruction behind it; `text` is that instruction as written.
 
@@ -182,7 +181,7 @@ class OnBuild(Instruction):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stage:
     """FROM and what follows up to the next one."""
 
@@ -196,7 +195,7 @@ class Stage:
         return self.start.name.text.lower() if self.start.name else str(self.index)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """Something that is no error, and that the user had better know."""
 
@@ -209,7 +208,7 @@ class Notice:
         return f"{source.name}:{self.span.line}: {self.message}; {self.hint}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dockerfile:
     """A whole file: directives, the ARGs before the first FROM, the stages, and what is worth a warning."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pybuild.grammar.blanks import SPACES
 from pybuild.grammar.errors import DockerfileError, WordError
@@ -14,13 +13,14 @@ from pybuild.grammar.heads import NotTextsError, json_words, split_head
 from pybuild.grammar.heredocs import HeredocName, heredoc_names, without_tabs
 from pybuild.grammar.instructions import Heredoc
 from pybuild.grammar.source import Source, Span
+from pybuild.values import frozen
 
 _DIRECTIVE = re.compile(r"#[^\S\x1c-\x1f]*([A-Za-z][A-Za-z0-9]*)[\t\f\r ]*=[\t\f\r ]*(.+?)[\t\f\r ]*\Z")
 _DIRECTIVES = ("syntax", "escape", "check")
 _WITH_HEREDOCS = ("run", "copy", "add")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Line:
     """An instruction on one line. `starts` and `places` map offsets in `text` to lines and columns of the source.
 
@@ -50,7 +50,7 @@ class Line:
         return Span(line, column, end_line, end_column + (end > start))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lines:
     """All instructions of a source, its directives, and what is wrong with them as far as lines go."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from pybuild.grammar.errors import WordError, nearest
 from pybuild.grammar.source import Source, Span
+from pybuild.values import frozen, replace
 
 TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 SHARINGS = ("shared", "private", "locked")
@@ -29,7 +29,7 @@ _UINT32 = 0xFFFFFFFF
 Expand = Callable[[str], str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mount:
     """One --mount. A text is "" and a number None where the key was not given; `size` is bytes, 0 for no limit.
 
@@ -53,7 +53,7 @@ class Mount:
     is_required: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Device:
     """One --device: a CDI name such as `vendor.com/class=name`."""
 
@@ -61,7 +61,7 @@ class Device:
     is_required: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Field:
     """One field of the line; an error about it marks it."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 from pybuild.grammar.blanks import name_length
 from pybuild.grammar.errors import WordError
 from pybuild.grammar.lalr import Token
 from pybuild.grammar.source import Source, Span
+from pybuild.values import frozen
 
 # Each takes half a kilobyte until the word is made.
 _MOST_TOKENS = 200_000
@@ -25,7 +25,7 @@ _SPECIAL = "@*#?-$!"
 _HEREDOC_BLANKS = re.compile(r"[\t\r ]*")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mode:
     """How a text is read. `keeps_quotes` and `keeps_escapes` leave them where they are; without `has_quotes` they are text."""
 
@@ -35,14 +35,16 @@ class Mode:
     keeps_escapes: bool = False
 
 
-@dataclass(slots=True)
 class _Frame:
     """Where the lexer is: up to which character, whether in double quotes, and where this began."""
 
-    stop: str
-    keeps_escapes: bool
-    opening: int
-    is_quoted: bool = False
+    __slots__ = ("is_quoted", "keeps_escapes", "opening", "stop")
+
+    def __init__(self, stop: str, keeps_escapes: bool, opening: int, *, is_quoted: bool = False) -> None:
+        self.stop = stop
+        self.keeps_escapes = keeps_escapes
+        self.opening = opening
+        self.is_quoted = is_quoted
 
 
 def wrong(message: str, text: str, start: int, end: int, hint: str | None = None) -> WordError:

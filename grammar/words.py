@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import cast
 
@@ -20,11 +19,12 @@ from pybuild.grammar.blanks import SPACES
 from pybuild.grammar.lalr import Grammar, Token, Tree
 from pybuild.grammar.patterns import replaced, without_prefix, without_suffix
 from pybuild.grammar.wordlexer import Mode, tokens, wrong
+from pybuild.values import frozen
 
 _SPACES = re.compile(f"[{SPACES}]+")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Piece:
     """A part of the result: `is_split` if blanks in it end a word, and where in the text it comes from.
 

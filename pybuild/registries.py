@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pybuild.api import Silent, open_store
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 if TYPE_CHECKING:
     from pybuild.builder.events import Progress

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pybuild.builder.events import MAKE, PACK, Worked
 from pybuild.builder.records.history import Trace
 from pybuild.registry.progress import Transferred
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 PULL, PUSH = "pull", "push"
 # Work that begins this much later than what it stands on has waited for something else: a thread.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pybuild.registry.credentials import Credentials
 from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import AuthenticationFailed, InvalidDocument, NotInRegistry, TransferError, UnexpectedAnswer
 from pybuild.registry.retries import seconds_of
+from pybuild.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """A whole answer. Header names are in lower case."""
 

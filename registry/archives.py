@@ -13,7 +13,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
@@ -26,7 +25,7 @@ from pybuild.registry.model import Descriptor, Index, Manifest
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Image, Store
-from pybuild.registry.values import replace
+from pybuild.values import frozen, replace
 
 if TYPE_CHECKING:
     import tarfile
@@ -117,7 +116,7 @@ def load(store: Store, stream: BinaryIO, *, platform: Platform | None = None) ->
     return tuple(loaded)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _File:
     """A file of the archive, lying in a temporary file of the store."""
 

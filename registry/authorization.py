@@ -9,7 +9,6 @@ import base64
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 from pybuild.registry.challenge import Challenge, preferred
@@ -18,6 +17,7 @@ from pybuild.registry.document import Fields, load
 from pybuild.registry.endpoint import is_local
 from pybuild.registry.errors import AuthenticationFailed
 from pybuild.registry.redaction import keep_secret
+from pybuild.values import frozen
 
 Scopes = tuple[str, ...]
 _CLIENT_NAME = "pybuild"
@@ -32,18 +32,22 @@ def scope(path: str, *actions: str) -> str:
     return f"repository:{path}:{','.join(actions)}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenRequest:
     """What to ask a token server: a GET with an optional Authorization header, or, with `form`, a POST."""
 
+    _hidden = ("authorization", "form")
+
     url: str
-    authorization: str | None = field(default=None, repr=False)
-    form: bytes | None = field(default=None, repr=False)
+    authorization: str | None = None
+    form: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Token:
-    header: str = field(repr=False)
+    _hidden = ("header",)
+
+    header: str
     challenge: Challenge
     until: float
 

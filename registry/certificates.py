@@ -10,18 +10,18 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pybuild.registry.errors import RegistryError
+from pybuild.values import frozen
 
 # The system's certificates before those that come with Python: a company's own are there.
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 _CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Certificates:
     """The files for one registry: authorities, and pairs of our certificate and its key."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from pybuild.values import frozen
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}|[^\s,"]+))\s*,?')
 _SCHEME = re.compile(rf"\s*({_TOKEN})(?:\s+|\s*,|\Z)(?!\s*=)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Challenge:
     """One way to authenticate: `scheme` in lower case, and its parameters."""
 

@@ -12,7 +12,6 @@ import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Protocol, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -30,6 +29,7 @@ from pybuild.registry.errors import BrokenOff, OutOfTime, UnexpectedAnswer, Unre
 from pybuild.registry.retries import RETRIED_STATUSES, Patience, seconds_of
 from pybuild.registry.stream import Stream
 from pybuild.registry.urls import host, origin
+from pybuild.values import frozen, replace
 
 _BLOCK = 1 << 18
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -83,7 +83,7 @@ class _Adapter(HTTPAdapter):
         """The context does it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Call:
     """One request as it is made, perhaps several times."""
 

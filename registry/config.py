@@ -10,7 +10,7 @@ from pybuild.registry.document import Fields, dump, load
 from pybuild.registry.errors import InvalidDocument
 from pybuild.registry.model import platform_document
 from pybuild.registry.platform import Platform
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 Pairs = tuple[tuple[str, str], ...]
 

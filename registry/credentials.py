@@ -10,7 +10,6 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from pybuild.registry import keychain
@@ -18,19 +17,22 @@ from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import InvalidDocument, RegistryError
 from pybuild.registry.redaction import keep_secret
 from pybuild.registry.reference import HUB
+from pybuild.values import frozen
 
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
 # The user name that a helper gives with an identity token.
 TOKEN_USER = "<token>"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credentials:
     """A user with a password, or an identity token that is exchanged for access tokens. `source` is the file."""
 
+    _hidden = ("password", "identity_token")
+
     username: str
-    password: str = field(repr=False)
-    identity_token: str | None = field(default=None, repr=False)
+    password: str
+    identity_token: str | None = None
     source: str = ""
 
     def __post_init__(self) -> None:

@@ -34,7 +34,7 @@ from pybuild.registry.progress import Action
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Store
 from pybuild.registry.upload import Content
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 Told = Callable[[int], None]
 

@@ -19,7 +19,7 @@ from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_ind
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Image, Store
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 # The whole name; REF_NAME holds the tag alone, as BuildKit, docker and skopeo write it.

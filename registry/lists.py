@@ -18,7 +18,7 @@ from pybuild.registry.notes import Notes
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Store
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 Pairs = tuple[tuple[str, str], ...]
 

@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pybuild.registry import keychain
@@ -22,9 +21,10 @@ from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import AuthenticationFailed, InvalidReference, RegistryError
 from pybuild.registry.reference import HUB, Reference
 from pybuild.registry.retries import Patience
+from pybuild.values import frozen, replace
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoggedIn:
     """What a login has done: for which registry, and where the secret is kept now."""
 

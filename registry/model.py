@@ -11,7 +11,7 @@ from pybuild.registry.digest import Digest
 from pybuild.registry.document import Fields, dump, load
 from pybuild.registry.errors import InvalidDocument, PlatformNotFound, UnsupportedMediaType
 from pybuild.registry.platform import Platform
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 REF_NAME = "org.opencontainers.image.ref.name"
 

@@ -15,7 +15,7 @@ from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import InvalidDocument, RegistryError, UnsupportedMediaType
 from pybuild.registry.model import Descriptor, hint_for, kind_of
 from pybuild.registry.store import Store
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 # Deeper, or wider, is nothing that anybody makes on purpose.
 _DEEPEST = 4

@@ -9,7 +9,7 @@ import os
 import re
 
 from pybuild.registry.errors import InvalidPlatform
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _SYSTEMS = ("linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solaris", "illumos", "android", "wasi", "js")
 # What a kernel or a user may call it: the name that Go has for it, and its variant. v8 is arm64 itself, and goes without saying.

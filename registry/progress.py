@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 Action = Literal["pull", "push", "mounted", "exists"]
 

@@ -11,7 +11,7 @@ import re
 
 from pybuild.registry.digest import Digest
 from pybuild.registry.errors import InvalidDigest, InvalidReference
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 HUB = "docker.io"
 _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

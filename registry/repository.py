@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urljoin
 
@@ -21,6 +20,7 @@ from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import AuthenticationFailed, DigestMismatch, NotInRegistry, UnexpectedAnswer
 from pybuild.registry.model import Descriptor
 from pybuild.registry.stream import Stream
+from pybuild.values import frozen
 
 _PAGE = 1000
 _ACCEPT = ", ".join((*media.MANIFESTS, *media.INDEXES))
@@ -46,7 +46,7 @@ class Document(Protocol):
         """Their digest and size."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repository:
     """One repository. `actions` is what a token has to allow: `pull`, or `pull` and `push`."""
 

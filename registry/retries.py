@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from pybuild.values import frozen
 
 RETRIED_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Patience:
     """Attempts in all, and the pauses between them: doubling from the first to the longest, each a random part of it.
 

@@ -10,19 +10,19 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pybuild.registry.document import Fields
 from pybuild.registry.errors import Blocked, InvalidDocument, InvalidReference, RegistryError
 from pybuild.registry.reference import Reference
+from pybuild.values import frozen
 
 _SYSTEM = Path("/etc/pybuild/config.toml")
 _KEYS = ("prefix", "location", "insecure", "blocked", "mirrors")
 _MIRROR_KEYS = ("location", "insecure", "only")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mirror:
     """A place that is asked before the registry itself; `only` is `digests` or `tags` when it is not asked for all."""
 
@@ -31,7 +31,7 @@ class Mirror:
     only: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """What holds for all names that begin with `prefix`: a host, a host and a path, or `*.host`. The longest wins."""
 
@@ -50,7 +50,7 @@ class Rule:
         return self.prefix if name == self.prefix or name.startswith(f"{self.prefix}/") else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """A repository as it is really asked for."""
 

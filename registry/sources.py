@@ -14,7 +14,7 @@ from pybuild.registry.reference import Reference
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import Patience
 from pybuild.registry.settings import Place
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _T = TypeVar("_T")
 # A mirror is only there to be faster: it is not waited for as long as the registry itself.

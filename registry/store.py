@@ -34,7 +34,7 @@ from pybuild.registry.errors import (
 from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_index
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 # What a store has in it, whoever made it.
 _RECORDS = {"origins.json", "uploads.json", "uploads", "lists.json", "referrers.json", "pushed.json"}

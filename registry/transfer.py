@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from pybuild.registry import lazy, media, parallel
 from pybuild.registry.config import ImageConfig
@@ -29,14 +28,14 @@ from pybuild.registry.sessions import session
 from pybuild.registry.sources import Sources
 from pybuild.registry.store import Image, Store
 from pybuild.registry.upload import Upload
-from pybuild.registry.values import replace
+from pybuild.values import frozen, replace
 
 _LARGEST_CONFIG = 8 << 20
 # No file system has as many layers: overlay takes 500.
 _MOST_LAYERS = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resolved:
     """An image in a registry, for one platform; of its layers nothing was fetched. `raw_config` is the config's bytes."""
 

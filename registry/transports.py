@@ -15,7 +15,6 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,11 +28,12 @@ from pybuild.registry.remote import RegistryEnd
 from pybuild.registry.retries import Patience
 from pybuild.registry.sources import Sources
 from pybuild.registry.store import Store
+from pybuild.values import frozen
 
 PREFIXES = ("docker", "store", "oci", "oci-archive", "docker-archive", "dir")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """A place as the user named it: `kind` is one of PREFIXES, `path` a file, a folder or a name, `tag` what is behind it."""
 
@@ -42,7 +42,7 @@ class Place:
     tag: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """What opening a place may need. `open_store` makes the store only when it is asked for; `taps` look at what comes."""
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from pybuild.builder.contexts.patterns import translate
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 # For each run of patterns, whether it matched.
 Matched = tuple[bool, ...]

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pybuild.builder.errors import LayerError
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 if TYPE_CHECKING:
     from pybuild.builder.layers.compression import Source

@@ -11,7 +11,7 @@ from typing import IO, Protocol, cast
 
 from pybuild.builder.errors import LayerError, PlanError
 from pybuild.builder.layers import bombs
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 BLOCK = 1 << 20
 _THREADS = 2

@@ -13,7 +13,7 @@ from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import Tree, walk
 from pybuild.builder.layers.modes import Mode
 from pybuild.builder.layers.selection import Choice, Chosen, HiddenBy, chosen, join, within
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 Unpack = Callable[[Entry], Iterable[Entry] | None]
 

@@ -10,7 +10,7 @@ from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.extraction import opened
 from pybuild.builder.workspace import Layer
 from pybuild.registry import Store
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _BLOCK = 1 << 20
 # Files whose contents are kept for a look at them, and as much of each.

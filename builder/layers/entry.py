@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 
 class Kind(enum.IntEnum):

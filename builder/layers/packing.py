@@ -21,7 +21,7 @@ from pybuild.builder.layers.entry import BytesContent, Content, DiskContent, Ent
 from pybuild.builder.layers.tar import BLOCK as TAR_BLOCK
 from pybuild.builder.layers.tar import END, header
 from pybuild.registry import Descriptor, Digest, Store, media
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _POOL = 6
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -14,7 +14,7 @@ from pybuild.builder.contexts.patterns import is_pattern, translate
 from pybuild.builder.errors import CopyError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import Tree, follow, walk
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 HiddenBy = Callable[[str], str | None]
 

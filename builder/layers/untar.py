@@ -15,7 +15,7 @@ from pybuild.builder.layers import fields
 from pybuild.builder.layers.bombs import Tally
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.tar import BLOCK, DEVICE_KINDS, OPAQUE, SECOND, WHITEOUT, XATTR, checksum
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _KINDS = {
     b"0": Kind.FILE,

@@ -12,7 +12,7 @@ from pybuild.builder.lint.settings import Settings
 from pybuild.builder.lint.walk import images_of, view
 from pybuild.grammar import DockerfileError, Source, Span
 from pybuild.grammar.instructions import Dockerfile
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 __all__ = [
     "BY_NAME",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybuild.grammar import Span
 from pybuild.grammar.instructions import Instruction
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 
 @frozen

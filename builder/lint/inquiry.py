@@ -28,7 +28,7 @@ from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.grammar.instructions import Dockerfile
 from pybuild.registry import Digest, ImageConfig, Platform, RegistryError, Store
 from pybuild.registry.progress import Transferred
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 Error = BuildError | DockerfileError | RegistryError
 

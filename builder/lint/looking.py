@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pybuild.grammar import DockerfileError, Span, expand, split
 from pybuild.grammar.instructions import Heredoc, Word
 from pybuild.grammar.words import expand_text
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _CLOSE = 3
 

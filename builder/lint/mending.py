@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from pybuild.builder.lint.findings import Edit, Finding
 from pybuild.grammar import DockerfileError
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _MARK = "\ufeff"
 # One edit may lead to the next: FROM in upper case wants AS in upper case.

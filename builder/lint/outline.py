@@ -14,7 +14,7 @@ from pybuild.builder.lint.looking import look
 from pybuild.builder.lint.seen import Mounted, View
 from pybuild.grammar.comments import surroundings
 from pybuild.grammar.instructions import Dockerfile
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 Lines = tuple[int, int]
 

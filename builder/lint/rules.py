@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pybuild.builder.lint import bodies, heads
 from pybuild.builder.lint.findings import Hit
 from pybuild.builder.lint.seen import View
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _DOCKER = "https://docs.docker.com/go/dockerfile/rule"
 

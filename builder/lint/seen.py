@@ -13,7 +13,7 @@ from pybuild.grammar.comments import Surroundings
 from pybuild.grammar.instructions import Dockerfile, Instruction, Stage
 from pybuild.grammar.mounts import Mount
 from pybuild.registry import ImageConfig, Platform
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 
 @frozen

@@ -20,7 +20,7 @@ from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.grammar import Source
 from pybuild.registry import Image, Platform
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 if TYPE_CHECKING:
     from pybuild.builder.planning.plan import Base

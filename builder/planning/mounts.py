@@ -15,7 +15,7 @@ from pybuild.grammar import DockerfileError, Span, WordError, expand
 from pybuild.grammar import mounts as grammar
 from pybuild.grammar.errors import nearest
 from pybuild.grammar.instructions import Flag, Run, Word
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 NETWORKS = ("default", "none", "host")
 SECURITIES = ("sandbox", "insecure")

@@ -17,7 +17,7 @@ from pybuild.grammar.errors import nearest
 from pybuild.grammar.instructions import Copy, Dockerfile, From, Instruction, Run, Stage, Word
 from pybuild.registry import Digest, ImageConfig, Platform, Reference
 from pybuild.registry.errors import InvalidPlatform, InvalidReference
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 SCRATCH = "scratch"
 _SHOWN_STAGES = 20

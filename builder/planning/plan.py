@@ -20,7 +20,7 @@ from pybuild.builder.planning.wanted import Options, Wanted
 from pybuild.grammar import DockerfileError, Span
 from pybuild.grammar.instructions import Copy, Dockerfile, Instruction, Run
 from pybuild.registry import ImageConfig, RunConfig
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 __all__ = ["Base", "Wanted", "needed_images", "plan"]
 

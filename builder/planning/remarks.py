@@ -10,7 +10,7 @@ from pybuild.builder.graph import Pairs
 from pybuild.builder.planning.wanted import Wanted
 from pybuild.grammar import Source
 from pybuild.registry import ImageConfig, Platform
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 
 @frozen

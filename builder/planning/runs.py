@@ -9,7 +9,7 @@ from pybuild.builder.planning.handlers import commanded, title
 from pybuild.builder.planning.scope import Scope, State
 from pybuild.grammar.heredocs import heredoc_name
 from pybuild.grammar.instructions import Command, Run
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _PIPES = "/dev/pipes"
 

@@ -10,7 +10,7 @@ from pybuild.builder.planning.wanted import Options
 from pybuild.grammar import DockerfileError, Source, Span, WordError, expand
 from pybuild.grammar.instructions import Word
 from pybuild.registry import RunConfig
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 
 class State:

@@ -13,7 +13,7 @@ from pybuild.builder.planning.problems import Problem
 from pybuild.builder.planning.scope import Scope
 from pybuild.grammar import DockerfileError, Source, Span, parse_instruction
 from pybuild.grammar.instructions import Instruction, OnBuild, Stage
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 
 @frozen

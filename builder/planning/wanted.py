@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybuild.builder.graph import Pairs
 from pybuild.registry import Platform
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 
 @frozen

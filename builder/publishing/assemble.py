@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pybuild.builder.graph import BuildGraph, MetaStep, Root
 from pybuild.builder.records.cache import Result
 from pybuild.registry import Descriptor, History, Image, ImageConfig, media
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _COMMENT = "pybuild"
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pybuild.builder.records.database import StepRecord
 from pybuild.builder.workspace import Layer, Workspace
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 # How many results of one own part of a key are looked through.
 _MOST_LINEAGES = 4

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pybuild.registry import Descriptor, Digest
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _FORMAT = 4
 _JOURNAL_PAGES = 200

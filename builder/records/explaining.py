@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from difflib import SequenceMatcher
 
 from pybuild.builder.records.history import FAILED, HIT, RAN, Build, Outcome, Trace, Value
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 # What a change is about, in the order in which they are told.
 COMMAND, ARG, ENV, OPTION, BASE, FILE, BELOW, ORIGIN = "command", "arg", "env", "option", "base", "file", "below", "origin"

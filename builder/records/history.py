@@ -16,7 +16,7 @@ from typing import TypeAlias
 from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, Root, Step
 from pybuild.builder.records.database import Database
 from pybuild.builder.steps.announcing import places
-from pybuild.registry.values import field_names, frozen
+from pybuild.values import field_names, frozen
 
 # How a step came to its result, or did not.
 RAN, HIT, FAILED, CANCELED, UNTOUCHED = "ran", "hit", "failed", "canceled", "untouched"

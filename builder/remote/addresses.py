@@ -9,7 +9,7 @@ import posixpath
 import re
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 _PROTOCOL = re.compile(r"([a-zA-Z0-9]+)://")
 _SCP = re.compile(r"([a-zA-Z0-9_-]+)@([a-zA-Z0-9.-]+):(.*?)(?:\?(.*?))?(?:#(.*))?")

@@ -16,7 +16,7 @@ from pybuild.builder.workspace import Workspace
 from pybuild.registry import Descriptor, Digest
 from pybuild.registry.errors import BrokenOff, RegistryError, TransferError
 from pybuild.registry.retries import Patience
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 # More than any file that somebody adds to an image; what a server without an end would fill is the disk.
 _MOST_BYTES = 64 << 30

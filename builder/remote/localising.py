@@ -31,7 +31,7 @@ from pybuild.builder.remote.git import Repositories
 from pybuild.builder.request import BuildRequest, Inline
 from pybuild.builder.workspace import Workspace, adopt_tree
 from pybuild.grammar import Span
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _NOWHERE = Span(1, 1, 1, 2)
 _IGNORE = ".dockerignore"

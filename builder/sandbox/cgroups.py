@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from pybuild.builder.sandbox import privilege
 from pybuild.builder.sandbox.confinement import Confinement
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 PREFIX = "pybuild-"
 _PERIOD = 100_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 # `namespaces` goes through a user namespace where that takes no privilege; `chroot` is another root folder and nothing more.
 ISOLATIONS = ("auto", "namespaces", "chroot")

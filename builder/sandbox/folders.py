@@ -11,7 +11,7 @@ from pybuild.builder.sandbox import kernel
 from pybuild.builder.sandbox.beneath import parent_of
 from pybuild.builder.sandbox.network import resolvers
 from pybuild.builder.sandbox.spec import STANDING, Lookup, Mount, Overlay, Plain, sandbox_mounts
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 

@@ -16,7 +16,7 @@ from pybuild.builder.errors import SandboxError, SandboxRefused
 from pybuild.builder.layers.ownership import mark_opaque
 from pybuild.builder.sandbox import privilege, tries
 from pybuild.builder.workspace import new_folder, remove
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 T = TypeVar("T")
 _DOCTOR = "'pybuild doctor' says what this place allows"

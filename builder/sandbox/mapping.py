@@ -10,7 +10,7 @@ import shutil
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.sandbox import privilege
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 Rows = tuple[tuple[int, int, int], ...]
 

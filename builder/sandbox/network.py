@@ -20,7 +20,7 @@ import struct
 import time
 
 from pybuild.builder.sandbox import kernel
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _SIOCSIFFLAGS = 0x8914
 _WAIT_SECONDS = 10

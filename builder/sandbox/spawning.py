@@ -28,7 +28,7 @@ from pybuild.builder.sandbox import attaching, kernel, launching, network, privi
 from pybuild.builder.sandbox.ground import Ground, find
 from pybuild.builder.sandbox.spec import Command, Setting
 from pybuild.builder.sandbox.supervising import END, supervise
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 LARGEST_MESSAGE = 8 << 20
 _DESCRIPTORS = 4

@@ -9,7 +9,7 @@ from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import follow
 from pybuild.builder.sandbox import kernel
 from pybuild.builder.steps.accounts import Account
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 Lookup = Callable[[str], Entry | None]
 NETWORKS = ("default", "host", "none")

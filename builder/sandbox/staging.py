@@ -13,7 +13,7 @@ import stat
 from pybuild.builder.sandbox import kernel
 from pybuild.builder.sandbox.network import raise_loopback
 from pybuild.builder.sandbox.spec import DEVICES, INSECURE_DEVICES, LINKS, MASKED, MOUNTS, NO, READ_ONLY, SHM, Mount, Setting
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 

@@ -16,7 +16,7 @@ from types import FrameType
 
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _BLOCK = 1 << 12
 

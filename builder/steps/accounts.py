@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pybuild.builder.errors import CopyError, PlanError
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _LARGEST_ID = 2**32 - 2
 

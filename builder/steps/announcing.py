@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pybuild.builder.events import Progress, StepFinished, StepStarted
 from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 
 @frozen

@@ -23,7 +23,7 @@ from pybuild.builder.sandbox.spec import Attachment, Folder, Lookup, Memory, Ove
 from pybuild.builder.steps.caches import Cache, taken
 from pybuild.builder.steps.snapshots import Snapshots, fetched
 from pybuild.builder.workspace import Workspace
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _LARGEST_SECRET = 500 << 10
 _PIPES = "/dev/pipes"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from pybuild.builder.workspace import CACHES, Workspace, adopt_tree
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 _POLL_SECONDS = 0.05
 _LONGEST_NAME = 40

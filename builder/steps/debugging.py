@@ -21,7 +21,7 @@ from pybuild.builder.steps.roots import Root
 from pybuild.builder.steps.snapshots import Snapshots
 from pybuild.builder.workspace import Layer, Workspace
 from pybuild.registry import Descriptor, Digest, History, ImageConfig, Manifest, Platform, Reference, RunConfig, media
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 _SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh")
 _REPOSITORY = "failed"

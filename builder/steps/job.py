@@ -11,7 +11,7 @@ from pybuild.builder.records.cache import CacheOf, LocalCache, Result
 from pybuild.builder.request import RunOptions
 from pybuild.grammar import Source
 from pybuild.registry import Image
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 if TYPE_CHECKING:
     from pybuild.builder.remote.fetching import Remotes

@@ -7,7 +7,7 @@ import fcntl
 import os
 
 from pybuild.registry import Store
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 
 @frozen

@@ -16,7 +16,7 @@ from pybuild.builder.layers.index import LayerView, MergedView, RecipeView, Reme
 from pybuild.builder.workspace import Layer, Workspace, adopt_tree, layers_of
 from pybuild.grammar import Span
 from pybuild.registry import Descriptor, Digest, Image, Platform
-from pybuild.registry.values import frozen, replace
+from pybuild.values import frozen, replace
 
 
 @frozen

@@ -17,7 +17,7 @@ from pybuild.builder.workspace import CACHES, Workspace
 from pybuild.registry import Descriptor, Digest, pushed
 from pybuild.registry.attached import with_attached
 from pybuild.registry.errors import RegistryError
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 BLOBS = "blobs/sha256"
 # The kinds of holdings, in the order in which they are told.

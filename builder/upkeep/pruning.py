@@ -17,7 +17,7 @@ from pybuild.builder.upkeep.holdings import BLOBS, IMAGE, LEFTOVER, STEP, Holdin
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Digest
 from pybuild.registry.errors import RegistryError
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 # A database is written anew when this part of it is empty.
 _SPARSE = 0.25

@@ -17,7 +17,7 @@ from pybuild.builder.workspace import Workspace, remove
 from pybuild.registry import Descriptor, Digest, Index, Manifest, Store, media, pushed
 from pybuild.registry.errors import RegistryError, UnsupportedMediaType
 from pybuild.registry.parts import Parts
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _LARGEST_DOCUMENT = 4 << 20
 

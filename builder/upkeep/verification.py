@@ -26,7 +26,7 @@ from pybuild.registry import Descriptor, Digest, media, pushed
 from pybuild.registry.errors import BlobNotFound, DigestMismatch, RegistryError, UnsupportedMediaType
 from pybuild.registry.origins import repositories
 from pybuild.registry.parts import Parts
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 BLOB, IMAGE, TREE, INDEX, FILE_INDEX, DATABASE = "blob", "image", "tree", "index.json", "file index", "database"
 _BLOCK = 1 << 20

@@ -11,7 +11,7 @@ from pybuild.builder.sandbox.confinement import ISOLATIONS
 from pybuild.cli import provisions
 from pybuild.cli.hindsight import looking_back
 from pybuild.progress import MODES, open_progress
-from pybuild.registry.values import frozen
+from pybuild.values import frozen
 
 CALLS = ("build", "check", "outline", "targets")
 _OUTPUTS = ("oci", "docker", "tar", "local", "registry", "image")

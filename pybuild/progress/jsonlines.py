@@ -6,7 +6,7 @@ import json
 from typing import TextIO
 
 from pybuild.builder.events import Event, Tick
-from pybuild.registry.values import field_names
+from pybuild.values import field_names
 
 
 class JsonLines:

@@ -21,7 +21,7 @@ from pybuild.registry.model import Descriptor, Index
 from pybuild.registry.parts import Parts
 from pybuild.registry.pushed import BLOB
 from pybuild.registry.store import Store
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _LARGEST_MANIFEST = 4 << 20
 _MOST_TAGS = 1000

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import parse_qs
 
 from pybuild.registry.document import dump
+from pybuild.values import frozen
 
 _BLOCK = 1 << 18
 _REASONS = {
@@ -29,15 +29,17 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What was asked for. `body` is read once; `length` is None for one whose end only shows."""
+
+    _hidden = ("body",)
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    body: BinaryIO = field(repr=False)
+    body: BinaryIO
     length: int | None
 
     @classmethod
@@ -76,7 +78,7 @@ class EndOfBody(Exception):
     """The client has gone in the middle of its body."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Response:
     """What is answered. `body` is bytes, or pieces of `length` bytes in all."""
 

@@ -10,7 +10,6 @@ a test.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import random
 import sys
 import time
@@ -22,6 +21,7 @@ from pybuild.grammar.instructions import Dockerfile
 from pybuild.grammar.lexer import FORMS
 from pybuild.grammar.mounts import parse_mount
 from pybuild.grammar.printing import document, print_dockerfile
+from pybuild.values import field_names
 
 GOLDEN = [path.read_bytes() for path in sorted(Path(__file__).parents[2].glob("fixtures/*/*/Dockerfile"))]
 FLAGS = (
@@ -154,8 +154,8 @@ def meaning(value: object) -> object:
         return None
     if isinstance(value, tuple):
         return tuple(meaning(item) for item in value)
-    if dataclasses.is_dataclass(value):
-        names = (field.name for field in dataclasses.fields(value))
+    if hasattr(value, "_fields"):
+        names = field_names(value)
         hidden = ("original", "rest", "first_line", "last_line", "text") if hasattr(value, "keyword") else ()
         return type(value).__name__, *(meaning(getattr(value, name)) for name in names if name not in hidden)
     return value

@@ -26,7 +26,7 @@ from pybuild.builder.steps.snapshots import Form, Snapshots
 from pybuild.builder.workspace import Layer, Workspace
 from pybuild.grammar import Span
 from pybuild.registry import Descriptor, Digest, History, Image, ImageConfig, Manifest, Platform, RunConfig, Store, media
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 _HERE = Path(__file__).resolve().parents[1]
 _NOWHERE = Span(1, 1, 1, 1)

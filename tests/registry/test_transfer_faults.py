@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from pybuild.registry.errors import (
     Unreachable,
 )
 from pybuild.registry.transfer import pull, push, resolve
+from pybuild.values import replace
 
 BLOB = "GET /v2/app/blobs/"
 
@@ -206,7 +206,7 @@ def test_a_registry_that_stores_another_digest(faulty, fault, store, make_image,
     faulty.faults = [wrong]
     push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
     assert faulty.count("PUT .*manifests") == 2, "what was damaged on the way is put again"
-    faulty.faults = [dataclasses.replace(wrong, times=9)]
+    faulty.faults = [replace(wrong, times=9)]
     with pytest.raises(DigestMismatch, match="in the registry"):
         push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
 
@@ -265,11 +265,10 @@ def test_a_password_is_not_sent_to_a_token_server_without_tls(faulty, fault, ima
 @pytest.mark.parametrize("what", ["manifests", "blobs"])
 def test_a_server_that_answers_drop_by_drop_is_given_up(what, faulty, fault, image, name, other_store, pauses):
     """No read ever times out: a byte comes every now and then."""
-    import dataclasses
     import time
 
     faulty.faults = [fault(f"GET .*{what}", drip_seconds=0.02, times=99)]
-    patience = dataclasses.replace(pauses.patience, answer_seconds=0.2, attempts=2)
+    patience = replace(pauses.patience, answer_seconds=0.2, attempts=2)
     since = time.monotonic()
     with pytest.raises(Unreachable, match=r"timed out|was given up"):
         pull(other_store, name, patience=patience)
@@ -278,13 +277,12 @@ def test_a_server_that_answers_drop_by_drop_is_given_up(what, faulty, fault, ima
 
 
 def test_a_body_that_drips_is_given_up(faulty, image, name, other_store, pauses):
-    import dataclasses
 
     from pybuild.registry.errors import TooSlow
 
     content = faulty.blobs[layer(image)]
     faulty.drip_body = lambda request: 0.02 if layer(image) in request else 0
-    patience = dataclasses.replace(pauses.patience, answer_seconds=0.2)
+    patience = replace(pauses.patience, answer_seconds=0.2)
     with pytest.raises(TooSlow, match=r"sent \d+ bytes in 0 seconds, and was given up"):
         pull(other_store, name, patience=patience)
     assert content and is_empty(other_store)
@@ -306,12 +304,11 @@ def test_documents_have_a_largest_size_and_images_a_largest_number_of_layers(fau
 
 def test_a_server_that_falls_silent(faulty, image, name, other_store, store, pauses):
     """The connection is accepted, and nothing comes."""
-    import dataclasses
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         silent = Reference.parse(f"127.0.0.1:{server.getsockname()[1]}/x")
-        patience = dataclasses.replace(pauses.patience, answer_seconds=0.05, attempts=3)
+        patience = replace(pauses.patience, answer_seconds=0.05, attempts=3)
         with pytest.raises(Unreachable, match="timed out"):
             pull(other_store, silent, patience=patience)
     assert len(pauses.seconds) == 2

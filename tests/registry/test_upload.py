@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import threading
@@ -19,6 +18,7 @@ from pybuild.registry.repository import Repository
 from pybuild.registry.retries import Patience
 from pybuild.registry.sessions import Unremembered, session
 from pybuild.registry.upload import Upload
+from pybuild.values import replace
 
 MB = 1 << 20
 
@@ -171,7 +171,7 @@ def test_a_registry_may_take_its_time_to_finish_while_it_answers(send, faulty, f
 
     faulty.fault_for = note
     faulty.hold_before = lambda request: asked.wait(20) if request.startswith("PUT") else None
-    send(os.urandom(100), patience=dataclasses.replace(pauses.patience, answer_seconds=0.1))
+    send(os.urandom(100), patience=replace(pauses.patience, answer_seconds=0.1))
     assert len(seen) == 2 and faulty.count("PUT") == 1
 
 
@@ -179,7 +179,7 @@ def test_a_blob_that_is_there_before_the_answer_is_enough(send, faulty, pauses):
     ended = threading.Event()
     faulty.hold_after = lambda request: ended.wait(20) if request.startswith("PUT") else None
     try:
-        send(os.urandom(100), patience=dataclasses.replace(pauses.patience, answer_seconds=0.1))
+        send(os.urandom(100), patience=replace(pauses.patience, answer_seconds=0.1))
     finally:
         ended.set()
     assert faulty.count("PUT") == 1
@@ -190,7 +190,7 @@ def test_a_registry_that_is_silent_altogether_is_given_up(send, faulty, pauses):
     faulty.hold_before = lambda request: ended.wait(20) if request.startswith(("PUT", "HEAD")) else None
     try:
         with pytest.raises(Unreachable, match="timed out"):
-            send(os.urandom(100), patience=dataclasses.replace(pauses.patience, answer_seconds=0.1, attempts=2))
+            send(os.urandom(100), patience=replace(pauses.patience, answer_seconds=0.1, attempts=2))
     finally:
         ended.set()
 

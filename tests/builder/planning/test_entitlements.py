@@ -9,7 +9,7 @@ from pybuild.builder.graph import BuildGraph, PlannedStage, RunStep, SourceStep
 from pybuild.builder.planning.entitlements import check_entitlements
 from pybuild.grammar import Source, Span
 from pybuild.registry import ImageConfig, Platform
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 SPAN = Span(2, 1, 2, 4)
 SOURCE = Source("Dockerfile", "FROM scratch\nRUN x\n")

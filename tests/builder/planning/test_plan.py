@@ -17,7 +17,7 @@ from pybuild.builder.planning.plan import Base, needed_images, plan
 from pybuild.builder.planning.wanted import Options, Wanted
 from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.registry import Digest, ImageConfig, Platform, RunConfig
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 CASES = sorted(path.parent for path in Path(__file__).parents[3].glob("fixtures/dockerfiles/*/Dockerfile"))
 BASE = Base(

@@ -18,7 +18,7 @@ from pybuild.builder.records.history import FAILED, HIT, RAN, Build, History, Ou
 from pybuild.builder.workspace import Workspace
 from pybuild.explained import build_lines, explanation_document, explanation_lines
 from pybuild.past import explanation
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 CASES = Path(__file__).resolve().parents[3] / "fixtures" / "explanations"
 LATER = 7200

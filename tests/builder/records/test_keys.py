@@ -15,7 +15,7 @@ from pybuild.builder.graph import (
 from pybuild.builder.records.keys import history_keys, step_keys
 from pybuild.grammar import Span
 from pybuild.registry import ImageConfig, Platform
-from pybuild.registry.values import replace
+from pybuild.values import replace
 
 SPAN = Span(1, 1, 1, 2)
 SOURCE = SourceStep("FROM scratch", SPAN, "scratch", None)

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from pybuild.registry.values import field_names, frozen, replace
+from pybuild.values import field_names, frozen, replace
 
 
 @frozen

@@ -1,8 +1,8 @@
 """Frozen values with slots, as `dataclass(frozen=True, slots=True)` makes them, at a twentieth of its price.
 
 The standard decorator writes and compiles source for every class, and brings `inspect` with it: with forty classes that was
-half of the start-up of a build that changes nothing. Here all classes share their methods. What start-up needs is made by this;
-everything else is a plain dataclass.
+half of the start-up of a build that changes nothing. Here all classes share their methods. What a build needs is made by this;
+a command of its own may have a plain dataclass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _set = object.__setattr__
 def frozen(cls: type[_T]) -> type[_T]:
     """Make a class of annotated fields a frozen value: equal by its fields, hashable, with slots. Defaults are immutable.
 
-    Fields that `_hidden` names, which is no field itself, are secret: their contents are not in the repr.
+    Fields that `_hidden` names, which is no field itself, are secret: their contents are not in the repr. `__post_init__` is
+    called last.
     """
     own = tuple(cls.__dict__.get("__annotations__", ()))  # noqa: RUF063 (inspect is what this does without)
     defaults = {name: cls.__dict__[name] for name in own if name in cls.__dict__}
@@ -29,6 +30,8 @@ def frozen(cls: type[_T]) -> type[_T]:
         defaults = {**getattr(base, "_defaults", {}), **defaults}
     names = (*inherited, *own)
     body |= {"__slots__": own, "__match_args__": names, "_fields": names, "_defaults": defaults, **_METHODS}
+    if "__post_init__" in body:
+        body["__init__"] = _init_and_more
     made: type[_T] = type(cls.__name__, cls.__bases__, body)
     made.__qualname__ = cls.__qualname__
     return made
@@ -50,6 +53,11 @@ def _init(self: Any, *args: object, **given: object) -> None:
             raise TypeError(f"{type(self).__name__} needs {name}")
     if given:
         raise TypeError(f"{type(self).__name__} has no {next(iter(given))}, or was given it twice")
+
+
+def _init_and_more(self: Any, *args: object, **given: object) -> None:
+    _init(self, *args, **given)
+    self.__post_init__()
 
 
 def _values(self: Any) -> tuple[object, ...]:
