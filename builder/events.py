@@ -80,6 +80,15 @@ class Worked:
 
 
 @frozen
+class LayerGrows:
+    """The layer of a step that will be part of the image is being written to a file of the store; `size` bytes are there."""
+
+    step: int
+    path: str
+    size: int
+
+
+@frozen
 class LayerReady:
     """The layer of a step that will be part of the image is in the store, as this blob: it was there, or has been packed now."""
 
@@ -101,7 +110,9 @@ class Tick:
     """Time has passed and work goes on: a screen may want to draw its clocks anew."""
 
 
-Event = StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished | Worked | LayerReady | Recorded | Tick
+Event = (
+    StepStarted | StepFinished | StepOutput | Transferred | Notice | Finished | Worked | LayerGrows | LayerReady | Recorded | Tick
+)
 
 
 class Progress(Protocol):

@@ -19,6 +19,7 @@ from pybuild.builder.errors import NotReproducible
 from pybuild.builder.events import (
     Event,
     Finished,
+    LayerGrows,
     LayerReady,
     Notice,
     Progress,
@@ -48,7 +49,7 @@ class _Muted:
 
     def emit(self, event: Event) -> None:
         """Take one event."""
-        if isinstance(event, StepStarted | StepFinished | StepOutput | Worked | LayerReady):
+        if isinstance(event, StepStarted | StepFinished | StepOutput | Worked | LayerGrows | LayerReady):
             event = replace(event, step=event.step + self._first)
         if not isinstance(event, Finished | Recorded):
             self._progress.emit(event)

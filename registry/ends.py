@@ -30,10 +30,10 @@ from pybuild.registry.errors import (
 from pybuild.registry.incoming import MakeTap, MakeTaps, diff_ids_of, tapped, untapped
 from pybuild.registry.model import Descriptor, Index, Manifest
 from pybuild.registry.parts import Parts
+from pybuild.registry.pieces import Content
 from pybuild.registry.progress import Action
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Store
-from pybuild.registry.upload import Content
 from pybuild.values import replace
 
 Told = Callable[[int], None]

@@ -12,6 +12,7 @@ from pybuild.registry.errors import BrokenOff, InvalidReference
 from pybuild.registry.model import Descriptor
 from pybuild.registry.origins import origins, remember
 from pybuild.registry.parts import Parts
+from pybuild.registry.pieces import Content
 from pybuild.registry.progress import Action
 from pybuild.registry.reference import Reference
 from pybuild.registry.referrers import announce
@@ -20,7 +21,7 @@ from pybuild.registry.sessions import Unremembered, session
 from pybuild.registry.sources import Sources
 from pybuild.registry.store import Store
 from pybuild.registry.stream import Stream
-from pybuild.registry.upload import Content, Upload
+from pybuild.registry.upload import Upload
 
 # No more mounts are tried: each may cost a token.
 _MOST_MOUNTS = 2

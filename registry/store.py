@@ -65,7 +65,7 @@ class BlobWriter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._file, self._path = store.temporary()
+        self._file, self.path = store.temporary()
         self.size = 0
 
     def write(self, content: bytes | memoryview) -> int:
@@ -87,7 +87,7 @@ class BlobWriter:
     def commit(self, digest: Digest) -> None:
         """Put the bytes into the store as `digest`, which the caller has computed from them."""
         self._file.close()
-        self._store.adopt(self._path, digest)
+        self._store.adopt(self.path, digest)
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +95,7 @@ class BlobWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+            os.unlink(self.path)
 
 
 class Store:

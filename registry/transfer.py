@@ -15,10 +15,11 @@ from pybuild.registry.digest import Digest
 from pybuild.registry.download import Download
 from pybuild.registry.ends import StoredContent
 from pybuild.registry.errors import BlobNotFound, InvalidDocument, InvalidReference, NotInRegistry
+from pybuild.registry.growing import Growing, stream
 from pybuild.registry.incoming import MakeTap, MakeTaps, check_layers, diff_ids_of, receive, taking_back, untapped
 from pybuild.registry.model import Descriptor, Index, Manifest, is_index
 from pybuild.registry.origins import origins, remember, repositories
-from pybuild.registry.parallel import Stop
+from pybuild.registry.parallel import Stop, Stopped
 from pybuild.registry.platform import Platform
 from pybuild.registry.progress import Action, Listener, Transferred, one_at_a_time
 from pybuild.registry.reference import Reference
@@ -175,6 +176,30 @@ def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listene
         content = resources.enter_context(contextlib.closing(StoredContent(store.path(blob.digest))))
         kept = resources.enter_context(session(store, repository.name, blob.digest))
         Upload(repository, blob, content, session=kept, told=told).send()
+
+
+def push_growing(store: Store, repository: Repository, growing: Growing, *, listener: Listener, stop: Stop) -> Descriptor:
+    """Send a blob to a repository while it is written to the store, and what is left of it when it is whole; what it is.
+
+    Raises TransferError, DigestMismatch, and Stopped when nothing comes of it, with the upload taken back.
+    """
+    pieces = stream(repository, growing, stop)
+    try:
+        blob = growing.blob()
+        stop.check()
+    except Stopped:
+        pieces.abandon()
+        raise
+    if pieces.location is None or repository.has(blob):
+        pieces.abandon()
+        push_blob(store, repository, blob, listener=listener, stop=stop)
+        return blob
+    told = _telling("push", blob, listener, stop)
+    told(pieces.offset)
+    with session(store, repository.name, blob.digest) as kept:
+        pieces.belong_to(subject=repository.about(blob), session=kept, told=told)
+        Upload(repository, blob, growing, begun=pieces).send()
+    return blob
 
 
 def _resolve(repository: Repository, reference: Reference, platform: Platform) -> Resolved:

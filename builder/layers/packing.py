@@ -27,7 +27,9 @@ _POOL = 6
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _PADDING = bytes(TAR_BLOCK)
 _BEYOND = bytearray(1)
-Tee = Callable[[bytes], None]
+# Who follows a blob is told of its growth this often.
+_GROWTH = 4 << 20
+Grown = Callable[[str, int], None]
 
 
 @frozen
@@ -52,21 +54,24 @@ def pack(
     compression: Compression,
     *,
     on_bytes: Callable[[int], None] | None = None,
-    tee: Tee | None = None,
+    on_growth: Grown | None = None,
 ) -> Packed:
-    """Write a layer into the store. `on_bytes` hears of bytes read, `tee` gets the compressed bytes too.
+    """Write a layer into the store. `on_bytes` hears of bytes read, `on_growth` where the blob is being written and how far.
 
     Raises ContextError when a file changes its size meanwhile, and ExportError when the disk is full.
     """
     try:
         with store.writer() as writer:
             digest = hashlib.sha256()
+            told = 0
 
             def write(content: bytes) -> None:
+                nonlocal told
                 digest.update(content)
                 writer.write(content)
-                if tee is not None:
-                    tee(content)
+                if on_growth is not None and writer.size >= told + _GROWTH:
+                    told = writer.size
+                    on_growth(writer.path, told)
 
             pipeline = _Pipeline(compression, write)
             try:

@@ -1,4 +1,4 @@
-"""Sending layers while steps run: listens to a build, and hands every layer that is in the store to those who get it."""
+"""Sending layers while steps run: listens to a build, and hands each layer that is in the store, or growing, to who sends it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pybuild.builder.events import Event, LayerReady, Progress, Tick
+from pybuild.builder.events import Event, LayerGrows, LayerReady, Progress, Tick
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Descriptor, Digest, Reference, media
@@ -24,6 +24,8 @@ class Uploads:
         self._progress = progress
         self._mutex = threading.Lock()
         self._below: tuple[Descriptor, ...] = ()
+        # Where the layers of steps are being written.
+        self._paths: dict[int, str] = {}
         self._push = EarlyPush(workspace.store, names, insecure=insecure, listener=self._tell)
 
     def expect(self, layers: tuple[Descriptor, ...]) -> None:
@@ -32,8 +34,12 @@ class Uploads:
 
     def emit(self, event: Event) -> None:
         """Take one event."""
+        if type(event) is LayerGrows:
+            self._paths[event.step] = event.path
+            self._push.grow(event.path, event.size)
         if type(event) is LayerReady:
-            self._push.offer(Descriptor(event.media_type, Digest(event.digest), event.size))
+            blob = Descriptor(event.media_type, Digest(event.digest), event.size)
+            self._push.offer(blob, path=self._paths.pop(event.step, ""))
         if type(event) is LayerReady or type(event) is Tick:
             for layer in self._below:
                 self._push.offer(layer)

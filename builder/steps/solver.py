@@ -14,7 +14,19 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from pybuild.builder.errors import BuildError, Interrupted
-from pybuild.builder.events import CANCELED, MAKE, PACK, LayerReady, Notice, Progress, StepFinished, StepOutput, Tick, Worked
+from pybuild.builder.events import (
+    CANCELED,
+    MAKE,
+    PACK,
+    LayerGrows,
+    LayerReady,
+    Notice,
+    Progress,
+    StepFinished,
+    StepOutput,
+    Tick,
+    Worked,
+)
 from pybuild.builder.graph import CopyStep, GitStep, HttpStep, MetaStep, Root, RunStep, SourceStep, WorkdirStep
 from pybuild.builder.layers.compression import Compression
 from pybuild.builder.layers.entry import Entry, clamped
@@ -350,7 +362,13 @@ class Solver:
                 entries = clamped(self._snapshots.changes(number, step.parent), self._job.timestamp)  # type: ignore[union-attr]
             layer = None
             if entries or not isinstance(step, WorkdirStep):
-                packed = pack(entries, self._workspace.store, self._compression, on_bytes=self._check_cancelled)
+                packed = pack(
+                    entries,
+                    self._workspace.store,
+                    self._compression,
+                    on_bytes=self._check_cancelled,
+                    on_growth=lambda path, size: self._progress.emit(LayerGrows(number, path, size)),
+                )
                 layer = Layer(packed.descriptor, packed.diff_id)
                 sizes[:] = sum(entry.size for entry in entries), layer.descriptor.size
             self._results[number] = Result(layer, created)

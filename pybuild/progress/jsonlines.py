@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TextIO
 
-from pybuild.builder.events import Event, Tick
+from pybuild.builder.events import Event, LayerGrows, Tick
 from pybuild.values import field_names
 
 
@@ -17,7 +17,7 @@ class JsonLines:
 
     def emit(self, event: Event) -> None:
         """Take one event."""
-        if isinstance(event, Tick):
+        if isinstance(event, Tick | LayerGrows):
             return
         fields = {
             name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
+from real.faulty_registry import faulty_registry
 from real.foreign import run
 
+import pybuild
+from pybuild.builder.events import LayerGrows, LayerReady
 from pybuild.registry import Store
+from pybuild.registry.growing import WORTHWHILE
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.peers("umoci", "docker-registry", "skopeo")]
 
@@ -76,3 +81,37 @@ def test_a_registry_that_is_away_is_told_at_the_end(events, pybuild, context):
     found = events(folder, "-t", "127.0.0.1:1/x", "--push", code=1)
     assert len(moments(found, "StepFinished", error=None)) == 3
     assert "cannot reach 127.0.0.1:1" in pybuild("push", "127.0.0.1:1/x", code=1).err
+
+
+class _Slow:
+    """Progress that holds a layer that grows until a piece of it has been asked for."""
+
+    def __init__(self, faulty):
+        self.faulty, self.seen = faulty, []
+
+    def emit(self, event):
+        end = time.monotonic() + 20
+        while isinstance(event, LayerGrows) and event.size > WORTHWHILE and not self.faulty.count("PATCH"):
+            assert time.monotonic() < end, "nothing goes before the layer is whole"
+            time.sleep(0.01)
+        if isinstance(event, LayerReady):
+            self.seen.append(self.faulty.count("PATCH"))
+
+
+@pytest.mark.parametrize("text", ["FROM ubuntu\nCOPY big /big\n", "FROM ubuntu\nRUN head -c 30000000 /dev/urandom > /big\n"])
+def test_a_large_layer_is_uploaded_while_it_is_packed(text, context, ubuntu, root):
+    folder = context(text, big=os.urandom(30_000_000))
+    with faulty_registry() as faulty:
+        progress = _Slow(faulty)
+        made = pybuild.build(
+            folder,
+            tags=[f"{faulty.host}/early/large:1"],
+            build_contexts={"ubuntu": f"oci-layout://{ubuntu}"},
+            push=True,
+            progress=progress,
+            root=root,
+        )
+        assert progress.seen[-1] >= 1
+        image = Store.open(root).find(str(made.image_id))
+        assert faulty.blobs[image.manifest.layers[-1].digest] and not faulty.sessions
+        assert len(faulty.blobs[image.manifest.layers[-1].digest]) == image.manifest.layers[-1].size

@@ -170,10 +170,19 @@ def test_a_compressor_that_fails_stops_everything(store, tmp_path, block):
     assert threading.active_count() == before
 
 
-def test_tee_gets_the_blob_s_bytes(store, entries):
-    got = []
-    packed = pack(entries, store, Compression.parse("gzip"), tee=got.append)
-    assert b"".join(got) == open(store.path(packed.descriptor.digest), "rb").read()
+def test_who_follows_a_blob_sees_it_grow(store, tmp_path):
+    (tmp_path / "f").write_bytes(os.urandom(15 << 20))
+    seen, got = [], []
+
+    def grown(path, size):
+        seen.append(size)
+        with open(path, "rb") as file:
+            got.append(file.read(size))
+
+    entry = Entry("f", Kind.FILE, 0o644, size=15 << 20, content=DiskContent(str(tmp_path / "f")))
+    packed = pack([entry], store, Compression.parse("gzip"), on_growth=grown)
+    whole = open(store.path(packed.descriptor.digest), "rb").read()
+    assert len(seen) == 3 and all(whole.startswith(part) and len(part) == size for part, size in zip(got, seen, strict=True))
 
 
 @pytest.mark.peers("tar")
