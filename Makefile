@@ -17,10 +17,11 @@ test: $(VENV)/.ready links
 	@MYPYPATH=build/links $(BIN)/mypy -p pybuild
 	@$(BIN)/pytest $(TESTS)
 
-# What the tests do with accidents, for longer: 200 processes killed each time, builds beside a prune for three minutes.
+# What the tests do with accidents, for longer: 200 processes killed each time, builds beside a prune for three minutes, and
+# stores damaged in 100 places each time.
 endure: $(VENV)/.ready
 	@./demo/packages $(PACKAGES)
-	@PYBUILD_KILLS=200 PYBUILD_SECONDS=180 $(BIN)/pytest -s tests/e2e/test_accidents.py
+	@PYBUILD_KILLS=200 PYBUILD_SECONDS=180 PYBUILD_DAMAGES=100 $(BIN)/pytest -s tests/e2e/test_accidents.py tests/e2e/test_corruption.py
 
 check: $(VENV)/.ready links
 	@$(BIN)/ruff check .

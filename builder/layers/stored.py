@@ -9,20 +9,23 @@ import json
 import sqlite3
 from collections.abc import Iterable
 
+from pybuild.builder.errors import LayerError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import LayerView, RecipeView
+from pybuild.builder.records.marks import is_sound, mark
 
 _SCHEMA = """
 create table if not exists indexed (number integer primary key, layer text unique not null);
 create table if not exists entries (
     layer integer, parent blob, name blob, kind integer, mode integer, uid integer, gid integer, size integer,
-    mtime integer, link blob, extra text, is_opaque integer, primary key (layer, parent, name)) without rowid;
+    mtime integer, link blob, extra text, is_opaque integer, mark integer not null,
+    primary key (layer, parent, name)) without rowid;
 """
-_COLUMNS = "parent, name, kind, mode, uid, gid, size, mtime, link, extra, is_opaque"
+_COLUMNS = "parent, name, kind, mode, uid, gid, size, mtime, link, extra, is_opaque, mark"
 
 
 class FileIndexes:
-    """All indexes of one database. Raises sqlite3.Error."""
+    """All indexes of one database. Raises sqlite3.Error, and LayerError for an entry that is another than was written."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -45,7 +48,8 @@ class FileIndexes:
             cursor = self._connection.execute("insert or ignore into indexed (layer) values (?)", (layer,))
             if cursor.rowcount:
                 self._connection.executemany(
-                    f"insert into entries (layer, {_COLUMNS}) values ({cursor.lastrowid}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+                    f"insert into entries (layer, {_COLUMNS}) values ({cursor.lastrowid}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    rows,
                 )
         except BaseException:
             self._connection.execute("rollback to indexing")
@@ -86,7 +90,7 @@ class _StoredView:
         rows = self._connection.execute(
             f"select {_COLUMNS} from entries where layer = ? and parent = ? and name != x''", (self._number, _bytes(path))
         ).fetchall()
-        return [_entry(row) for row in rows]
+        return [_entry(_sound(row)) for row in rows]
 
     def _row(self, path: str) -> tuple[object, ...] | None:
         parent, _, name = path.rpartition("/")
@@ -94,7 +98,15 @@ class _StoredView:
             f"select {_COLUMNS} from entries where layer = ? and parent = ? and name = ?",
             (self._number, _bytes(parent), _bytes(name)),
         ).fetchone()
-        return row
+        return _sound(row) if row else None
+
+
+def _sound(row: tuple[object, ...]) -> tuple[object, ...]:
+    if not is_sound(row):
+        raise LayerError(
+            "the index of a layer is damaged in the store's pybuild.db", hint="'pybuild store verify --repair' puts it right"
+        )
+    return row
 
 
 def _bytes(path: str) -> bytes:
@@ -110,7 +122,7 @@ def _row(entry: Entry, is_opaque: bool) -> tuple[object, ...]:
     extra = None
     if entry.xattrs or entry.device != (0, 0):
         extra = json.dumps([list(entry.device), [[name, value.hex()] for name, value in entry.xattrs]])
-    return (
+    row = (
         _bytes(entry.parent),
         _bytes(entry.name),
         int(entry.kind),
@@ -123,10 +135,11 @@ def _row(entry: Entry, is_opaque: bool) -> tuple[object, ...]:
         extra,
         int(is_opaque),
     )
+    return (*row, mark(row))
 
 
 def _entry(row: tuple[object, ...]) -> Entry:
-    parent, name, kind, mode, uid, gid, size, mtime, link, extra, _ = row
+    parent, name, kind, mode, uid, gid, size, mtime, link, extra, _, _ = row
     device: tuple[int, int] = (0, 0)
     xattrs: tuple[tuple[str, bytes], ...] = ()
     if extra:

@@ -13,19 +13,22 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pybuild.builder.records.marks import is_sound, mark
 from pybuild.registry import Descriptor, Digest
 from pybuild.values import frozen
 
-_FORMAT = 4
+_FORMAT = 5
 _JOURNAL_PAGES = 200
 _SCHEMA = """
-create table if not exists steps (key text primary key, diff_id text, tree text, created text not null) without rowid;
+create table if not exists steps (
+    key text primary key, diff_id text, tree text, created text not null, mark integer not null) without rowid;
 create index if not exists steps_by_layer on steps (diff_id);
 create table if not exists blobs (
-    diff_id text, compression text, media_type text not null, digest text not null, size integer not null,
+    diff_id text, compression text, media_type text not null, digest text not null, size integer not null, mark integer not null,
     primary key (diff_id, compression)) without rowid;
-create table if not exists moments (key text primary key, created text not null) without rowid;
-create table if not exists memos (kind text, key text, content blob not null, primary key (kind, key)) without rowid;
+create table if not exists moments (key text primary key, created text not null, mark integer not null) without rowid;
+create table if not exists memos (
+    kind text, key text, content blob not null, mark integer not null, primary key (kind, key)) without rowid;
 create table if not exists files (
     directory text, name text, size integer, mtime integer, ctime integer, inode integer, digest blob not null,
     primary key (directory, name)) without rowid;
@@ -36,10 +39,16 @@ create index if not exists builds_by_file on builds (dockerfile, number);
 create table if not exists outlines (name text primary key, content blob not null) without rowid;
 create table if not exists makers (key text primary key, build integer not null) without rowid;
 create table if not exists listings (digest text primary key, content blob not null) without rowid;
-create table if not exists lineages (number integer primary key, own text not null, key text not null, lineage text not null);
+create table if not exists lineages (
+    number integer primary key, own text not null, key text not null, lineage text not null, mark integer not null);
 create index if not exists lineages_by_own on lineages (own, key);
 create table if not exists uses (name text primary key, moment real not null) without rowid;
 """
+
+# Tables whose rows have a check.
+_MARKED = ("steps", "blobs", "moments", "memos", "lineages")
+# What an older format has in another shape.
+_OUTDATED = (*_MARKED, "entries", "indexed")
 
 FileStamp = tuple[int, int, int, int]
 
@@ -75,8 +84,12 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         try:
             connection = _opened(self._path)
-            if connection.execute("pragma user_version").fetchone()[0] == _FORMAT:
+            version = connection.execute("pragma user_version").fetchone()[0]
+            if version == _FORMAT:
                 return connection
+            if version:
+                for table in _OUTDATED:
+                    connection.execute(f"drop table if exists {table}")
             connection.executescript(_SCHEMA)
             connection.execute(f"pragma user_version={_FORMAT}")
             return connection
@@ -120,10 +133,18 @@ class Database:
             try:
                 rows = self.connection.execute(f"select * from {table} order by 1 {order}")
                 for row in rows:
+                    if table in _MARKED and not is_sound(_checked(table, row)):
+                        continue
                     into.execute(f"insert or ignore into {table} values ({', '.join('?' * len(row))})", row)
             except sqlite3.DatabaseError:
                 continue
         return into.total_changes - before
+
+    def unsound_rows(self) -> int:
+        """How many rows are others than were written. Raises sqlite3.DatabaseError."""
+        with self.mutex:
+            rows = ((table, row) for table in _MARKED for row in self.connection.execute(f"select * from {table}"))
+            return sum(not is_sound(_checked(table, row)) for table, row in rows)
 
     def close(self) -> None:
         """Close the file, or leave it as it is when the process is about to end."""
@@ -149,6 +170,14 @@ class Database:
             row: tuple[object, ...] | None = self.connection.execute(statement, values).fetchone()
             return row
 
+    def _sound(self, statement: str, *values: object) -> tuple[object, ...] | None:
+        row = self._one(statement, *values)
+        return row if row is not None and is_sound(row) else None
+
+    def _put(self, table: str, *values: str | bytes | int | None) -> None:
+        places = ", ".join("?" * (len(values) + 1))
+        self._do(f"insert or replace into {table} values ({places})", *values, mark(values))
+
     def _do(self, statement: str, *values: object) -> None:
         with self.mutex:
             self.connection.execute(statement, values)
@@ -157,14 +186,15 @@ class Database:
 
     def step(self, key: str) -> StepRecord | None:
         """The result of the step with this key."""
-        row = self._one("select diff_id, tree, created from steps where key = ?", key)
+        row = self._sound("select key, diff_id, tree, created, mark from steps where key = ?", key)
         if row is None:
             return None
-        return StepRecord(key, Digest(str(row[0])) if row[0] else None, str(row[1]) if row[1] else None, str(row[2]))
+        _, diff_id, tree, created, _ = row
+        return StepRecord(key, Digest(str(diff_id)) if diff_id else None, str(tree) if tree else None, str(created))
 
     def add_step(self, record: StepRecord) -> None:
         """Remember a result."""
-        self._do("insert or replace into steps values (?, ?, ?, ?)", record.key, record.diff_id, record.tree, record.created)
+        self._put("steps", record.key, str(record.diff_id) if record.diff_id else None, record.tree, record.created)
 
     def trees_of(self, diff_id: Digest) -> tuple[str, ...]:
         """The trees that steps left whose layer this is."""
@@ -174,28 +204,30 @@ class Database:
 
     def blob(self, diff_id: Digest, compression: str) -> Descriptor | None:
         """The blob that a layer became under a compression; it may be gone from the store by now."""
-        row = self._one("select media_type, digest, size from blobs where diff_id = ? and compression = ?", diff_id, compression)
-        return Descriptor(str(row[0]), Digest(str(row[1])), int(str(row[2]))) if row else None
+        row = self._sound("select * from blobs where diff_id = ? and compression = ?", diff_id, compression)
+        return _descriptor(row) if row else None
 
     def blobs(self, diff_id: Digest) -> tuple[Descriptor, ...]:
         """The blobs that a layer became under any compression."""
         with self.mutex:
-            rows = self.connection.execute("select media_type, digest, size from blobs where diff_id = ?", (diff_id,)).fetchall()
-        return tuple(Descriptor(row[0], Digest(row[1]), row[2]) for row in rows)
+            rows = self.connection.execute("select * from blobs where diff_id = ?", (diff_id,)).fetchall()
+        return tuple(_descriptor(row) for row in rows if is_sound(row))
 
     def add_blob(self, diff_id: Digest, compression: str, blob: Descriptor) -> None:
         """Remember that a layer became this blob."""
-        self._do(
-            "insert or replace into blobs values (?, ?, ?, ?, ?)", diff_id, compression, blob.media_type, blob.digest, blob.size
-        )
+        self._put("blobs", str(diff_id), compression, blob.media_type, str(blob.digest), blob.size)
 
     def moment(self, key: str, now: str) -> str:
         """When `key` was first asked for: `now`, if that is now."""
-        row = self._one("select created from moments where key = ?", key)
-        if row is not None:
-            return str(row[0])
-        self._do("insert or ignore into moments values (?, ?)", key, now)
-        return now
+        statement = "select * from moments where key = ?"
+        row = self._sound(statement, key)
+        if row is None:
+            with self.transaction():
+                # Another build may have come first, at the same moment.
+                row = self._sound(statement, key)
+                if row is None:
+                    self._put("moments", key, now)
+        return str(row[1]) if row else now
 
     def has_listing(self, digest: str) -> bool:
         """Whether the files behind a digest of a context's content are known one by one."""
@@ -214,15 +246,17 @@ class Database:
     def lineages(self, own: str) -> list[tuple[str, str]]:
         """The keys of the latest results of an own part of a key, and what they stood on."""
         with self.mutex:
-            return self.connection.execute(
-                "select key, lineage from lineages where own = ? order by number desc", (own,)
+            rows = self.connection.execute(
+                "select own, key, lineage, mark from lineages where own = ? order by number desc", (own,)
             ).fetchall()
+        return [(row[1], row[2]) for row in rows if is_sound(row)]
 
     def add_lineage(self, own: str, key: str, lineage: str, *, most: int) -> None:
         """Remember what the result of a key stood on; of one own part, the latest results alone."""
         with self.transaction() as connection:
             connection.execute("delete from lineages where own = ? and key = ?", (own, key))
-            connection.execute("insert into lineages (own, key, lineage) values (?, ?, ?)", (own, key, lineage))
+            row = (own, key, lineage)
+            connection.execute("insert into lineages (own, key, lineage, mark) values (?, ?, ?, ?)", (*row, mark(row)))
             connection.execute(
                 "delete from lineages where own = ? and number not in "
                 "(select number from lineages where own = ? order by number desc limit ?)",
@@ -233,12 +267,12 @@ class Database:
 
     def memo(self, kind: str, key: str) -> bytes | None:
         """A result of a pure computation, by what went into it."""
-        row = self._one("select content from memos where kind = ? and key = ?", kind, key)
-        return row and row[0]  # type: ignore[return-value]
+        row = self._sound("select * from memos where kind = ? and key = ?", kind, key)
+        return row[2] if row else None  # type: ignore[return-value]
 
     def add_memo(self, kind: str, key: str, content: bytes) -> None:
         """Remember a result of a pure computation."""
-        self._do("insert or replace into memos values (?, ?, ?)", kind, key, content)
+        self._put("memos", kind, key, content)
 
     # Digests of files
 
@@ -257,6 +291,16 @@ class Database:
                 "insert or replace into files values (?, ?, ?, ?, ?, ?, ?)",
                 ((directory, name, *stamp, digest) for directory, name, stamp, digest in found),
             )
+
+
+def _checked(table: str, row: tuple[object, ...]) -> tuple[object, ...]:
+    """The part of a row that its check is for: a number that the database gave it is not."""
+    return row[1:] if table == "lineages" else row
+
+
+def _descriptor(row: tuple[object, ...]) -> Descriptor:
+    _, _, media_type, digest, size, _ = row
+    return Descriptor(str(media_type), Digest(str(digest)), int(str(size)))
 
 
 def _remove(path: str) -> None:

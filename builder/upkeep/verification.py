@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from pybuild.builder.errors import BuildError
+from pybuild.builder.errors import BuildError, LayerError
 from pybuild.builder.layers.comparison import Comparison
 from pybuild.builder.layers.entry import Entry
 from pybuild.builder.layers.extraction import opened
@@ -102,6 +102,8 @@ class _Verification:
         except sqlite3.DatabaseError as error:
             said = [str(error)]
         if said == ["ok"]:
+            if rows := database.unsound_rows():
+                self._note(DATABASE, "pybuild.db", f"{rows} {'row is' if rows == 1 else 'rows are'} not as written")
             return True
         self._note(DATABASE, "pybuild.db", "; ".join(said).replace("\n", " "))
         return False
@@ -225,7 +227,11 @@ class _Verification:
                 return
             view = indexes.view(diff_id)
             for entry, is_opaque in RecipeView(entries).entries():
-                if view.get(entry.path) != entry._replace(content=None) or view.is_opaque(entry.path) != is_opaque:
+                try:
+                    is_same = view.get(entry.path) == entry._replace(content=None) and view.is_opaque(entry.path) == is_opaque
+                except LayerError:
+                    is_same = False
+                if not is_same:
                     self._note(FILE_INDEX, diff_id, f"/{entry.path} is not as in the layer")
                     return
 

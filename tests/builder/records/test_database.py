@@ -1,5 +1,7 @@
 """Records of earlier builds: they come back as they went in, and a damaged file is replaced, not believed."""
 
+import contextlib
+import sqlite3
 import threading
 
 from pybuild.builder.records.database import Database, StepRecord
@@ -51,3 +53,41 @@ def test_many_threads_write_at_once(tmp_path):
         thread.join()
     assert all(database.step(f"k{n * 100 + i}") for n in range(6) for i in range(50))
     assert len(database.file_digests("d")) == 300
+
+
+def test_a_row_that_is_not_as_written_is_none(tmp_path):
+    database = Database(tmp_path / "db")
+    blob = Descriptor("application/x", LAYER, 5)
+    database.add_step(StepRecord("k", LAYER, "tree", "2026"))
+    database.add_blob(LAYER, "gzip", blob)
+    database.add_memo("plan", "k", b"content")
+    database.add_lineage("own", "k", "[]", most=4)
+    database.moment("k", "one")
+    assert database.step("k") and database.blob(LAYER, "gzip") == blob and database.blobs(LAYER) == (blob,)
+    assert database.memo("plan", "k") == b"content" and database.lineages("own") == [("k", "[]")]
+    assert database.unsound_rows() == 0
+    changes = {"steps": "created", "blobs": "media_type", "memos": "content", "lineages": "lineage", "moments": "created"}
+    for table, column in changes.items():
+        database.connection.execute(f"update {table} set {column} = 'x'")
+    assert database.unsound_rows() == 5
+    assert database.step("k") is None and database.blob(LAYER, "gzip") is None and database.blobs(LAYER) == ()
+    assert database.memo("plan", "k") is None and database.lineages("own") == []
+    assert database.moment("k", "two") == "two"
+    database.close()
+
+
+def test_an_older_format_is_begun_anew_but_for_the_history(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "db")) as old:
+        old.execute("create table steps (key text primary key, created text not null)")
+        old.execute(
+            "create table builds (number integer primary key autoincrement, moment real not null, seconds real not null, "
+            "dockerfile text not null, target text not null, outline text not null, rest text not null, outcomes text not null)"
+        )
+        old.execute("insert into builds values (7, 1, 1, 'f', '', 'o', '[]', '{}')")
+        old.execute("pragma user_version=4")
+        old.commit()
+    database = Database(tmp_path / "db")
+    database.add_step(StepRecord("k", LAYER, None, "2026"))
+    assert database.step("k") is not None and not database.was_damaged
+    assert database.connection.execute("select number from builds").fetchall() == [(7,)]
+    database.close()

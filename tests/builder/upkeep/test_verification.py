@@ -10,6 +10,7 @@ import pytest
 
 import pybuild as api
 from pybuild.builder.layers.stored import FileIndexes
+from pybuild.builder.records.marks import mark
 from pybuild.builder.workspace import Workspace, layers_of
 
 pytestmark = pytest.mark.damaged
@@ -178,7 +179,8 @@ def test_a_damaged_index_json_is_made_of_the_manifests_that_are_here(root):
 def test_a_damaged_database_keeps_what_is_sound(root, tmp_path):
     with Workspace.open(root) as workspace:
         workspace.database.connection.executemany(
-            "insert into memos values ('filler', ?, ?)", ((f"{n:05}", b"x" * 500) for n in range(2000))
+            "insert into memos values ('filler', ?, ?, ?)",
+            ((f"{n:05}", b"x" * 500, mark(("filler", f"{n:05}", b"x" * 500))) for n in range(2000)),
         )
         before = workspace.database.connection.execute("select count(*) from steps").fetchone()[0]
         workspace.database.connection.execute("pragma wal_checkpoint(truncate)")
@@ -194,6 +196,15 @@ def test_a_damaged_database_keeps_what_is_sound(root, tmp_path):
         assert connection.execute("select count(*) from steps").fetchone()[0] == before
         assert 1000 < connection.execute("select count(*) from memos").fetchone()[0] < 2010
     assert faults(root) == []
+
+
+def test_a_row_that_is_not_as_written_is_found_and_goes(root, tmp_path):
+    with Workspace.open(root) as workspace:
+        workspace.database.connection.execute("update blobs set media_type = 'application/vnd.oci.image.laydr.v1.tar+zstd'")
+        count = workspace.database.connection.execute("select count(*) from blobs").fetchone()[0]
+    assert faults(root) == [("database", f"{count} rows are not as written")]
+    assert api.verify(root=root, repair=True)[1][0].startswith("made anew; ")
+    assert faults(root) == [] and len(names(root)) == 3
 
 
 def test_a_file_that_is_no_database_is_said_in_the_next_build(root, tmp_path):
