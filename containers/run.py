@@ -14,7 +14,7 @@ from types import FrameType
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.request import Limit
-from pybuild.builder.sandbox.folders import furnish, make_stage
+from pybuild.builder.sandbox.folders import furnish, make_stage, provide_files
 from pybuild.builder.sandbox.ground import Ground, Standing, first_guess, is_user_namespace_needed
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command, Setting
@@ -111,15 +111,8 @@ def _run_on(ground: Ground, container: Container, workspace: Workspace, server: 
     with workspace.scratch() as scratch:
         lookup = snapshots.readable(0).lookup
         root = make_root(ground, trees, scratch)
-        furniture = furnish(
-            scratch,
-            root.rootfs,
-            lookup,
-            hostname=hostname,
-            network=container.network,
-            hosts=container.hosts,
-            are_files_writable=True,
-        )
+        provide_files(scratch, hostname, container.network, names=container.hosts)
+        furniture = furnish(scratch, root.rootfs, lookup, are_files_writable=True)
         command = Command(
             argv=argv,
             env=tuple(environment.items()),

@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable
+from itertools import groupby
 
 from pybuild.builder.sandbox import kernel
 from pybuild.builder.sandbox.beneath import parent_of
@@ -25,24 +26,12 @@ class Furniture:
     missing: tuple[tuple[str, bool], ...]
 
 
-def furnish(
-    folder: str,
-    rootfs: Overlay | Plain,
-    lookup: Lookup,
-    *,
-    hostname: str,
-    network: str,
-    resolver: str | None = None,
-    hosts: tuple[tuple[str, str], ...] = (),
-    are_files_writable: bool = False,
-) -> Furniture:
-    """Make, in `folder`, what a sandbox in `rootfs` needs beside it; `lookup` shows the file system that is there.
+def furnish(files: str, rootfs: Overlay | Plain, lookup: Lookup, *, are_files_writable: bool = False) -> Furniture:
+    """What a sandbox in `rootfs` has beside it; `lookup` shows the file system that is there, `provide_files` made `files`.
 
-    `resolver` is the name server of a network that is not the host's, `hosts` are names with addresses.
     Of /etc/hosts and the others nothing stays, so a command is told that it cannot write there, unless `are_files_writable`.
     """
-    provide_files(folder, hostname, network, resolver=resolver, names=hosts)
-    mounts, missing = sandbox_mounts(lookup, folder)
+    mounts, missing = sandbox_mounts(lookup, files)
     if are_files_writable:
         mounts = tuple(replace(mount, flags=mount.flags & ~kernel.MS_RDONLY) for mount in mounts)
     return Furniture(rootfs, mounts, missing)
@@ -95,15 +84,19 @@ def clear(upper: str, missing: Iterable[str]) -> None:
 
     The command may have put links in their places: none is followed.
     """
-    for path in reversed(tuple(missing)):
-        with contextlib.suppress(OSError), parent_of(upper, path) as (parent, name):
+    for folder, paths in groupby(reversed(tuple(missing)), os.path.dirname):
+        with contextlib.suppress(OSError), parent_of(upper, f"{folder}/." if folder else ".") as (parent, _):
             before = os.fstat(parent)
-            status = os.lstat(name, dir_fd=parent)
-            if stat.S_ISDIR(status.st_mode):
-                # Not when the command has put something there: then it is the layer's.
-                os.rmdir(name, dir_fd=parent)
-            elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
-                os.unlink(name, dir_fd=parent)
-            else:
-                continue
+            for path in paths:
+                _clear(parent, os.path.basename(path))
             os.utime(parent, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _clear(parent: int, name: str) -> None:
+    with contextlib.suppress(OSError):
+        status = os.lstat(name, dir_fd=parent)
+        if stat.S_ISDIR(status.st_mode):
+            # Not when the command has put something there: then it is the layer's.
+            os.rmdir(name, dir_fd=parent)
+        elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
+            os.unlink(name, dir_fd=parent)

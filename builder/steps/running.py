@@ -13,7 +13,7 @@ from pybuild.builder.graph import RunStep
 from pybuild.builder.request import RunOptions
 from pybuild.builder.sandbox import mapping, privilege
 from pybuild.builder.sandbox.cgroups import Group, limited
-from pybuild.builder.sandbox.folders import furnish, make_stage
+from pybuild.builder.sandbox.folders import furnish, make_stage, provide_files
 from pybuild.builder.sandbox.ground import Ground, Standing, first_guess
 from pybuild.builder.sandbox.network import Stack
 from pybuild.builder.sandbox.server import SpawnServer
@@ -52,7 +52,9 @@ class Runner:
         self._mutex = threading.Lock()
         self._held = contextlib.ExitStack()
         self._sweeper: Workers[str] = Workers(1)
-        self._stage = ""
+        self._scratch = self._stage = ""
+        # By hostname, network, name server and, for one that is alone with them, step.
+        self._files: dict[tuple[object, ...], str] = {}
         self._to_come = 0
         self._is_failed = False
         self.failure: Failure | None = None
@@ -71,7 +73,8 @@ class Runner:
         guess = first_guess(*where)
         server = self._server = SpawnServer.start()
         self._standing = Standing(guess, lambda: server.find_ground(*where), notify)
-        self._stage = make_stage(self._held.enter_context(self._workspace.scratch()))
+        self._scratch = self._held.enter_context(self._workspace.scratch())
+        self._stage = make_stage(self._scratch)
         self._to_come = len(steps)
         if steps and guess.isolation == "namespaces":
             # What it takes is made while the first step is looked at.
@@ -139,15 +142,7 @@ class Runner:
             held.callback(self._sweep, scratch)
             lookup = view.lookup
             root = make_root(ground, trees, scratch)
-            furniture = furnish(
-                scratch,
-                root.rootfs,
-                lookup,
-                hostname=step.hostname or _HOSTNAME,
-                network=kind,
-                resolver=stack.resolver if stack else None,
-                hosts=self._options.hosts,
-            )
+            furniture = furnish(self._provided(step, kind, stack), root.rootfs, lookup)
             group = held.enter_context(limited(self._options.confinement, os.urandom(6).hex(), f"{scratch}/{GROUPS}"))
             self._tell_once(group.refused)
             attached = held.enter_context(self._attachments.of(step, snapshots, scratch, check=check))
@@ -191,6 +186,17 @@ class Runner:
         """Remove it while others go on: the next step need not wait."""
         with self._mutex:
             self._sweeper.submit(scratch, partial(remove, scratch))
+
+    def _provided(self, step: RunStep, network: str, stack: Stack | None) -> str:
+        """A folder with resolv.conf and the like: read-only, so steps share it, but those that may make it writable."""
+        hostname, resolver = step.hostname or _HOSTNAME, stack.resolver if stack else None
+        sort = (hostname, network, resolver, step.span if step.security == "insecure" else None)
+        with self._mutex:
+            if sort not in self._files:
+                folder = self._files[sort] = f"{self._scratch}/{len(self._files)}"
+                os.mkdir(folder, 0o700)
+                provide_files(folder, hostname, network, resolver=resolver, names=self._options.hosts)
+            return self._files[sort]
 
     def _is_last(self) -> bool:
         with self._mutex:
