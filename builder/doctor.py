@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.ownership import make_whiteout
-from pybuild.builder.sandbox import cgroups, kernel, mapping, privilege, privileges, tries
+from pybuild.builder.sandbox import cgroups, devices, kernel, mapping, privilege, privileges, tries
 from pybuild.builder.sandbox.confinement import Confinement
 from pybuild.builder.sandbox.inside import inside
 from pybuild.builder.sandbox.network import find_stack
@@ -105,6 +105,7 @@ def _examine_run(folder: str) -> tuple[list[Check], dict[str, bool]]:
         _tried("network", best.isolated, "RUN has one of its own", mend=_mend_network(), lost=LESS),
         _tried("network none", best.network, "RUN --network=none has a loopback alone", lost=LESS),
         _groups(folder),
+        _devices(is_needed=has_first),
     ]
     return checks, levels
 
@@ -182,13 +183,30 @@ def _groups(folder: str) -> Check:
         return Check("control groups", LESS, f"{kind}; not enforced: {options}", mend)
 
 
+def _devices(*, is_needed: bool) -> Check:
+    """What keeps a command from the machine's devices."""
+    if not (is_needed and devices.is_needed()):
+        return Check("devices", WORKS, "no node that a RUN makes opens one")
+    reason = tries.attempt(_hold)
+    if reason is None:
+        return Check("devices", WORKS, "RUN may open docker's few, by a control group")
+    return Check("devices", LESS, f"RUN may open none but those of /dev: {reason}")
+
+
+def _hold() -> None:
+    fence = devices.put_up()
+    if not fence.is_up:
+        raise OSError(0, "no control group can be made for it")
+    fence.take_down()
+
+
 # The rest
 
 
 def _store(folder: str, root: Path) -> Iterator[Check]:
     """The file system that the store lies on, or would."""
     ground = _ground(root)
-    if not str(root).startswith(str(ground)):
+    if not ground.is_relative_to(root) and not root.is_relative_to(ground):
         yield Check("store", FAILS, f"{root} cannot be written to", "set PYBUILD_ROOT to a folder of yours")
         return
     kind = _file_system(folder)

@@ -6,20 +6,52 @@ and left out when it is the same. Source: the kernel's overlayfs.rst; image-spec
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
 
+from pybuild.builder.errors import BuildError
 from pybuild.builder.layers.entry import DiskContent, Entry, Kind
 from pybuild.builder.layers.index import Tree, TreeView
 
+T = TypeVar("T")
 _BLOCK = 1 << 20
 
 
 def changes(upper: str, below: Tree) -> tuple[Entry, ...]:
     """The layer that turns the file system `below` into what the overlay showed.
 
-    Files are compared on disk; one whose old content is elsewhere is taken for another.
+    Files are compared on disk; one whose old content is elsewhere is taken for another. Raises BuildError for what has no name
+    that can be used.
     """
-    return _Comparison(upper, below).entries()
+    with names_in_reach():
+        return _Comparison(upper, below).entries()
+
+
+@contextlib.contextmanager
+def names_in_reach() -> Iterator[None]:
+    """A path that is longer than the kernel takes, which a command makes piece by piece, is a BuildError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        deep = "directories in directories whose path is longer than 4096 bytes"
+        raise BuildError(f"a RUN has left {deep}", hint="no layer can have them: remove them in the same RUN") from None
+
+
+class Directory(NamedTuple, Generic[T]):
+    """One that is being looked through: what is left of it, and whether nothing below shows through it.
+
+    One that is itself as before was not changed if no more is found in it than what was `found` when it began.
+    """
+
+    rest: Iterator[T]
+    is_new: bool
+    is_as_before: bool
+    found: int
 
 
 class _Comparison:
@@ -31,32 +63,37 @@ class _Comparison:
         self._names: dict[tuple[int, int], str] = {}
 
     def entries(self) -> tuple[Entry, ...]:
-        self._directory("", is_new=False)
-        return tuple(self._found)
-
-    def _directory(self, path: str, *, is_new: bool) -> None:
-        """What is in a directory; `is_new` when nothing below shows through it."""
-        for entry in sorted(self._view.children(path), key=_name):
-            old = None if is_new else self._below.lookup(entry.path)
+        # A stack of our own: directories may lie deeper than Python's goes.
+        pending = [self._opened("", is_new=False, is_as_before=False)]
+        while pending:
+            directory = pending[-1]
+            entry = next(directory.rest, None)
+            if entry is None:
+                pending.pop()
+                if directory.is_as_before and len(self._found) == directory.found:
+                    self._found.pop()
+                continue
+            old = None if directory.is_new else self._below.lookup(entry.path)
             if entry.kind is Kind.WHITEOUT:
                 if old is not None:
                     self._found.append(entry)
             elif entry.kind is Kind.DIRECTORY:
-                self._sub_directory(entry, old)
+                pending.append(self._sub_directory(entry, old))
             else:
                 self._file(entry, old)
+        return tuple(self._found)
 
-    def _sub_directory(self, entry: Entry, old: Entry | None) -> None:
+    def _opened(self, path: str, *, is_new: bool, is_as_before: bool) -> Directory[Entry]:
+        return Directory(iter(sorted(self._view.children(path), key=_name)), is_new, is_as_before, len(self._found))
+
+    def _sub_directory(self, entry: Entry, old: Entry | None) -> Directory[Entry]:
         is_opaque = self._view.is_opaque(entry.path)
         was_directory = old is not None and old.kind is Kind.DIRECTORY
-        start = len(self._found)
         self._found.append(entry)
         if is_opaque and was_directory:
             self._found.append(Entry(entry.path, Kind.OPAQUE))
-        unmarked = len(self._found)
-        self._directory(entry.path, is_new=is_opaque or not was_directory)
-        if len(self._found) == unmarked and was_directory and not is_opaque and old == entry:
-            del self._found[start:]
+        is_new = is_opaque or not was_directory
+        return self._opened(entry.path, is_new=is_new, is_as_before=not is_new and old == entry)
 
     def _file(self, entry: Entry, old: Entry | None) -> None:
         if entry.kind is Kind.FILE:

@@ -258,9 +258,14 @@ class MergedView:
         return self._settle(found)
 
     def _layers_of(self, directory: str) -> tuple[int, ...]:
-        if directory not in self._speaking:
-            self.lookup(directory)
-        return self._speaking.get(directory, ())
+        # From the top down: directories may lie deeper than Python's stack goes.
+        end = 0
+        while directory not in self._speaking:
+            end = directory.find("/", end + 1)
+            path = directory if end < 0 else directory[:end]
+            if path not in self._speaking and (self.lookup(path) is None or path not in self._speaking):
+                return ()
+        return self._speaking[directory]
 
     def _settle(self, found: list[tuple[int, Entry]]) -> Entry | None:
         for number, entry in found:

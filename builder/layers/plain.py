@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-from pybuild.builder.layers.changes import is_same
+from pybuild.builder.layers.changes import Directory, is_same, names_in_reach
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.extraction import materialise
 from pybuild.builder.layers.index import MergedView, TreeView, whole
@@ -31,23 +31,28 @@ class PlainCopy:
         top = self._below.lookup("")
         assert top is not None
         materialise((top, *whole(self._below)), path)
-        self._stamps = dict(_stamps(path, ""))
+        self._stamps = dict(_stamps(path))
 
     def write_changes(self, place: str) -> None:
         """Write what has changed since to the new directory `place`, as a tree."""
-        materialise(_Comparison(self.path, self._below, self._stamps).entries(), place)
+        with names_in_reach():
+            found = _Comparison(self.path, self._below, self._stamps).entries()
+        materialise(found, place)
 
 
-def _stamps(root: str, directory: str) -> Iterator[tuple[str, _Stamp]]:
-    prefix = f"{directory}/" if directory else ""
-    with os.scandir(f"{root}/{directory}") as items:
-        for item in items:
-            status = item.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                yield prefix + item.name, (status.st_ino, _generation(item.path))
-                yield from _stamps(root, prefix + item.name)
-            else:
-                yield prefix + item.name, (status.st_ino, status.st_ctime_ns)
+def _stamps(root: str) -> Iterator[tuple[str, _Stamp]]:
+    pending = [""]
+    while pending:
+        directory = pending.pop()
+        prefix = f"{directory}/" if directory else ""
+        with os.scandir(f"{root}/{directory}") as items:
+            for item in items:
+                status = item.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    yield prefix + item.name, (status.st_ino, _generation(item.path))
+                    pending.append(prefix + item.name)
+                else:
+                    yield prefix + item.name, (status.st_ino, status.st_ctime_ns)
 
 
 def _generation(directory: str) -> int:
@@ -78,33 +83,40 @@ class _Comparison:
         top = self._view.get("")
         assert top is not None
         self._found.append(top)
-        self._directory("", is_new=False)
-        return tuple(self._found)
-
-    def _directory(self, path: str, *, is_new: bool) -> None:
-        old = {} if is_new else {entry.path: entry for entry in self._below.children(path)}
-        new = {entry.path: entry for entry in self._view.children(path)}
-        for name in sorted(old.keys() | new.keys()):
-            entry = new.get(name)
+        pending = [self._opened("", is_new=False, is_as_before=False)]
+        while pending:
+            directory = pending[-1]
+            found = next(directory.rest, None)
+            if found is None:
+                pending.pop()
+                if directory.is_as_before and len(self._found) == directory.found:
+                    self._found.pop()
+                continue
+            old, entry = found
             if entry is None:
                 # A device that nobody may make here was never there.
-                if name in self._stamps:
-                    self._found.append(Entry(name, Kind.WHITEOUT))
+                if old is not None and old.path in self._stamps:
+                    self._found.append(Entry(old.path, Kind.WHITEOUT))
             elif entry.kind is Kind.DIRECTORY:
-                self._sub_directory(entry, old.get(name))
+                pending.append(self._sub_directory(entry, old))
             else:
-                self._file(entry, old.get(name))
+                self._file(entry, old)
+        return tuple(self._found)
 
-    def _sub_directory(self, entry: Entry, old: Entry | None) -> None:
+    def _opened(self, path: str, *, is_new: bool, is_as_before: bool) -> Directory[tuple[Entry | None, Entry | None]]:
+        old = {} if is_new else {entry.path: entry for entry in self._below.children(path)}
+        new = {entry.path: entry for entry in self._view.children(path)}
+        pairs = ((old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys()))
+        return Directory(pairs, is_new, is_as_before, len(self._found))
+
+    def _sub_directory(self, entry: Entry, old: Entry | None) -> Directory[tuple[Entry | None, Entry | None]]:
         was_directory = old is not None and old.kind is Kind.DIRECTORY
         is_anew = was_directory and self._stamps[entry.path] != self._directory_stamp(entry.path)
-        start = len(self._found)
         self._found.append(entry)
         if is_anew:
             self._found.append(Entry(entry.path, Kind.OPAQUE))
-        self._directory(entry.path, is_new=is_anew or not was_directory)
-        if len(self._found) == start + 1 and old == entry:
-            del self._found[start:]
+        is_new = is_anew or not was_directory
+        return self._opened(entry.path, is_new=is_new, is_as_before=not is_new and old == entry)
 
     def _directory_stamp(self, path: str) -> _Stamp:
         place = f"{self._root}/{path}"

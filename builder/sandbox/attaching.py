@@ -19,8 +19,11 @@ _SECRET = "secret"
 _MOST_LINKS = 40
 
 
-def attach(root: str, attachments: tuple[Attachment, ...]) -> None:
-    """Mount all of them over the sandbox's root. Raises OSError with the path that is the trouble."""
+def attach(root: str, attachments: tuple[Attachment, ...], *, has_devices: bool) -> None:
+    """Mount all of them over the sandbox's root; without `has_devices` no device can be opened in them.
+
+    Raises OSError with the path that is the trouble.
+    """
     if not attachments:
         return
     top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -28,18 +31,18 @@ def attach(root: str, attachments: tuple[Attachment, ...]) -> None:
     for attachment in attachments:
         held: list[int] = []
         try:
-            _attach(top, attachment, held, proc)
+            _attach(top, attachment, held, proc, has_devices=has_devices)
         finally:
             for descriptor in held:
                 os.close(descriptor)
     os.close(top)
 
 
-def _attach(top: int, attachment: Attachment, held: list[int], proc: int) -> None:
+def _attach(top: int, attachment: Attachment, held: list[int], proc: int, *, has_devices: bool) -> None:
     origin = attachment.origin
     source = -1
     if not isinstance(origin, Memory):
-        exposed = os.open(_expose(origin), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        exposed = os.open(_expose(origin, has_devices=has_devices), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         held.append(exposed)
         source = kernel.open_in_root(exposed, _SECRET if isinstance(origin, Secret) else attachment.source)
         held.append(source)
@@ -55,7 +58,7 @@ def _attach(top: int, attachment: Attachment, held: list[int], proc: int) -> Non
         what = "a directory cannot be mounted over a file" if is_directory else "a file cannot be mounted over a directory"
         raise OSError(errno.ENOTDIR, what, attachment.target)
     if isinstance(origin, Memory):
-        flags = kernel.MS_NOSUID | (kernel.MS_RDONLY if origin.is_read_only else 0)
+        flags = kernel.MS_NOSUID | (kernel.MS_RDONLY if origin.is_read_only else 0) | (0 if has_devices else kernel.MS_NODEV)
         kernel.mount("tmpfs", _by(target), "tmpfs", flags, None if origin.size is None else f"size={origin.size}")
     else:
         kernel.mount(_by(source), _by(target), None, kernel.MS_BIND)
@@ -65,15 +68,19 @@ def _by(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
-def _expose(origin: Overlay | Folder | Secret) -> str:
+def _expose(origin: Overlay | Folder | Secret, *, has_devices: bool) -> str:
     """Mount an origin where nobody sees it; where that is. Whoever binds a part of it has it read-only if all is."""
     match origin:
         case Overlay():
             mount_overlay(origin)
+            if not has_devices:
+                kernel.refuse_devices(origin.mountpoint)
         case Folder():
             kernel.mount(origin.path, origin.mountpoint, None, kernel.MS_BIND)
             if origin.is_read_only:
                 kernel.make_read_only(origin.mountpoint)
+            if not has_devices:
+                kernel.refuse_devices(origin.mountpoint)
         case Secret():
             kernel.mount("tmpfs", origin.mountpoint, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=700")
             descriptor = os.open(f"{origin.mountpoint}/{_SECRET}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

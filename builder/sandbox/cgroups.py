@@ -51,12 +51,23 @@ class Group:
 
 def places(mountinfo: str, own: str) -> Mapping[str, Place]:
     """Where each controller is, out of /proc/self/mountinfo and /proc/self/cgroup; version 1 where it is in both."""
+    found: dict[str, Place] = {}
+    for place, names in _hierarchies(mountinfo, own):
+        if place.version == 2:
+            for name in _read(f"{place.own}/cgroup.controllers").split() or _read(f"{place.top}/cgroup.controllers").split():
+                found.setdefault(name, place)
+        else:
+            found.update(dict.fromkeys(names, place))
+    return found
+
+
+def _hierarchies(mountinfo: str, own: str) -> Iterator[tuple[Place, tuple[str, ...]]]:
+    """Each mounted tree of groups, with the controllers of it that are named in `own`."""
     paths: dict[str, str] = {}
     for line in own.splitlines():
         _, controllers, path = line.split(":", 2)
         for name in controllers.split(","):
             paths[name] = path
-    found: dict[str, Place] = {}
     for line in mountinfo.splitlines():
         before, _, behind = line.partition(" - ")
         fields, kind = before.split(), behind.split()
@@ -64,14 +75,11 @@ def places(mountinfo: str, own: str) -> Mapping[str, Place]:
             continue
         root, mount = fields[3], fields[4]
         if kind[0] == "cgroup2":
-            folder = _below(mount, root, paths.get("", "/"))
-            for name in _read(f"{folder}/cgroup.controllers").split() or _read(f"{mount}/cgroup.controllers").split():
-                found.setdefault(name, Place(folder, mount, 2))
-        else:
-            for name in kind[-1].split(","):
-                if name in paths:
-                    found[name] = Place(_below(mount, root, paths[name]), mount, 1)
-    return found
+            yield Place(_below(mount, root, paths.get("", "/")), mount, 2), ()
+            continue
+        for name in kind[-1].split(","):
+            if name in paths:
+                yield Place(_below(mount, root, paths[name]), mount, 1), (name,)
 
 
 def _below(mount: str, root: str, path: str) -> str:
@@ -83,6 +91,13 @@ def _below(mount: str, root: str, path: str) -> str:
 def here() -> Mapping[str, Place]:
     """Where each controller is for this process."""
     return places(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
+
+
+def for_devices() -> Iterator[Place]:
+    """Where it can be said which devices this process may open, the best place first: version 2 has no controller for it."""
+    found = tuple(_hierarchies(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup")))
+    yield from (place for place, names in found if "devices" in names)
+    yield from (place for place, _ in found if place.version == 2)
 
 
 @contextlib.contextmanager
@@ -163,7 +178,7 @@ def _open_group(
     made: list[str],
 ) -> None:
     if version == 2 and controller not in _read(f"{parent}/cgroup.subtree_control").split():
-        _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
+        write(f"{parent}/cgroup.subtree_control", f"+{controller}")
     is_new = folder not in made
     if is_new:
         with open(record, "a", encoding="utf-8") as file:
@@ -172,7 +187,7 @@ def _open_group(
     try:
         for name, value, may_be_missing in settings[version]:
             with contextlib.suppress(*((OSError,) if may_be_missing else ())):
-                _write(f"{folder}/{name}", value)
+                write(f"{folder}/{name}", value)
         # Whether a process of ours may go there shows only when one goes: that it is asked of the kernel is enough.
         if not os.access(f"{folder}/cgroup.procs", os.W_OK) or not os.access(f"{parent}/cgroup.procs", os.W_OK):
             raise PermissionError(13, os.strerror(13))
@@ -187,7 +202,7 @@ def _open_group(
 def join(folders: tuple[str, ...]) -> None:
     """Go into groups; what is forked later is in them too. Raises OSError."""
     for folder in folders:
-        _write(f"{folder}/cgroup.procs", "0")
+        write(f"{folder}/cgroup.procs", "0")
 
 
 def forget(record: str) -> None:
@@ -213,7 +228,8 @@ def _remove(folder: str) -> None:
             return
 
 
-def _write(path: str, text: str) -> None:
+def write(path: str, text: str) -> None:
+    """Write to a file of the kernel's. Raises OSError."""
     # In one call, and without a buffer that would fail once more when it is closed.
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:

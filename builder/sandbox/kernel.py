@@ -35,12 +35,15 @@ _NUMBERS = {
     "keyctl": {"x86_64": 250, "aarch64": 219},
     "seccomp": {"x86_64": 317, "aarch64": 277},
     "execveat": {"x86_64": 322, "aarch64": 281},
+    "bpf": {"x86_64": 321, "aarch64": 280},
 }
 _MOVE_MOUNT_F_EMPTY_PATH = 4
-_MOUNT_ATTR_RDONLY = 1
+_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NODEV = 1, 4
 _AT_RECURSIVE = 0x8000
 _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 _MFD_EXEC = 0x10
+_BPF_PROG_LOAD, _BPF_PROG_ATTACH, _BPF_PROG_QUERY = 5, 8, 16
+_BPF_PROG_TYPE_CGROUP_DEVICE, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI = 15, 6, 2
 _CLOEXEC = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -84,12 +87,22 @@ def mount(source: str | None, target: str, kind: str | None, flags: int = 0, dat
 
 def make_read_only(target: str) -> None:
     """Make a mount and all below it read-only; on Linux before 5.12 that mount alone."""
-    attributes = struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+    _set_attributes(target, _MOUNT_ATTR_RDONLY, MS_RDONLY, _AT_RECURSIVE)
+
+
+def refuse_devices(target: str) -> None:
+    """Have no device opened by its node in a mount: in that mount alone, not in those on it."""
+    _set_attributes(target, _MOUNT_ATTR_NODEV, MS_NODEV, 0)
+
+
+def _set_attributes(target: str, attributes: int, flags: int, scope: int) -> None:
+    """Give a mount attributes more; `flags` is how mount(2) calls them."""
+    values = struct.pack("=QQQQ", attributes, 0, 0, 0)
     result = _libc.syscall(
-        ctypes.c_long(_SYS_MOUNT_SETATTR), _AT_FDCWD, _text(target), _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))
+        ctypes.c_long(_SYS_MOUNT_SETATTR), _AT_FDCWD, _text(target), scope, values, ctypes.c_size_t(len(values))
     )
     if result < 0 and ctypes.get_errno() == errno.ENOSYS:
-        mount(None, target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
+        mount(None, target, None, MS_BIND | MS_REMOUNT | flags)
         return
     _check(result, f"mount_setattr {target}")
 
@@ -215,6 +228,31 @@ def load_filter(instructions: bytes) -> None:
         if _libc.syscall(_number("seccomp"), _SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(program)) == 0:
             return
     _check(-1, "seccomp")
+
+
+def attach_device_program(group: int, instructions: bytes) -> None:
+    """Let a program decide which devices the processes of a control group of version 2 may make and open.
+
+    A group that has one already is left as it is. Raises OSError.
+    """
+    query = ctypes.create_string_buffer(struct.pack("=IIIIQI", group, _BPF_CGROUP_DEVICE, 0, 0, 0, 0), 64)
+    _bpf(_BPF_PROG_QUERY, query)
+    if struct.unpack_from("=I", query, 24)[0]:
+        return
+    # BPF has functions that only free programs may call; this one calls none, and is as free as pybuild is.
+    code, licence = ctypes.create_string_buffer(instructions), ctypes.create_string_buffer(b"Apache-2.0")
+    pointers = (ctypes.addressof(code), ctypes.addressof(licence))
+    load = struct.pack("=IIQQ", _BPF_PROG_TYPE_CGROUP_DEVICE, len(instructions) // 8, *pointers)
+    program = _bpf(_BPF_PROG_LOAD, ctypes.create_string_buffer(load, 128))
+    try:
+        attach = struct.pack("=IIII", group, program, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI)
+        _bpf(_BPF_PROG_ATTACH, ctypes.create_string_buffer(attach, 64))
+    finally:
+        os.close(program)
+
+
+def _bpf(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+    return _check(_libc.syscall(_number("bpf"), command, attributes, len(attributes)), "bpf")
 
 
 def sealed_file(name: str, content: bytes) -> int:

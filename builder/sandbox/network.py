@@ -18,6 +18,7 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import Callable
 
 from pybuild.builder.sandbox import kernel
 from pybuild.values import frozen
@@ -76,13 +77,13 @@ class Network:
         return bool(select.select([self.keeper], [], [], 0)[0])
 
 
-def start(stack: tuple[str, ...]) -> Network:
-    """Fork a keeper. Called by the server. Raises OSError when there can be no namespace."""
+def start(stack: tuple[str, ...], leave: Callable[[], None] = lambda: None) -> Network:
+    """Fork a keeper, which first does `leave`. Called by the server. Raises OSError when there can be no namespace."""
     ours, theirs = socket.socketpair()
     server = os.pidfd_open(os.getpid())
     pid = os.fork()
     if pid == 0:
-        _keep(stack, theirs, server)
+        _keep(stack, theirs, server, leave)
     keeper = os.pidfd_open(pid)
     os.close(server)
     theirs.close()
@@ -103,11 +104,12 @@ def end(network: Network) -> None:
     os.close(network.namespace)
 
 
-def _keep(stack: tuple[str, ...], channel: socket.socket, server: int) -> None:
+def _keep(stack: tuple[str, ...], channel: socket.socket, server: int, leave: Callable[[], None]) -> None:
     """The keeper: never returns. It ends the stack when the server has ended, however that did, or asks for it."""
     try:
         # The pipes of the step that is about to start: whoever reads them waits for their last holder.
         kernel.close_all_but(channel.fileno(), server)
+        leave()
         # Found by the server's pidfd alone: a death signal would end us before the stack.
         wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGTERM, lambda *_: None)

@@ -15,8 +15,11 @@ from pybuild.builder.sandbox.overlays import mount_root
 from pybuild.builder.sandbox.spec import NO, STANDING, Command
 
 
-def furnish(command: Command) -> None:
-    """Mount the command's root, and in it what was put up on the stage. Raises OSError, saying what could not be done."""
+def furnish(command: Command, *, has_devices: bool) -> None:
+    """Mount the command's root, and in it what was put up on the stage; without `has_devices` no node in it opens a device.
+
+    Raises OSError, saying what could not be done.
+    """
     os.umask(0o022)
     # Before the namespace of groups, in which this one is the top.
     cgroups.join(command.groups)
@@ -28,6 +31,8 @@ def furnish(command: Command) -> None:
         kernel.unshare(kernel.CLONE_NEWCGROUP)
     mount_root(command.rootfs)
     root = command.rootfs.mountpoint
+    if not has_devices:
+        kernel.refuse_devices(root)
     _refuse_links(command, root)
     _make_mount_points(command, root)
     for target in STANDING:

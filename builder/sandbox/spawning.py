@@ -24,7 +24,7 @@ import socket
 import sys
 
 from pybuild.builder.errors import SandboxError
-from pybuild.builder.sandbox import attaching, kernel, launching, network, privileges, setup, staging
+from pybuild.builder.sandbox import attaching, devices, kernel, launching, network, privileges, setup, staging
 from pybuild.builder.sandbox.ground import Ground, find
 from pybuild.builder.sandbox.spec import Command, Setting
 from pybuild.builder.sandbox.supervising import END, supervise
@@ -120,16 +120,17 @@ def serve(channel: socket.socket, owner: int) -> None:
 
 
 class _Networks:
-    """The network that sandboxes have when they do not have the host's: one, made when it is asked for."""
+    """The network that sandboxes have when they do not have the host's: one, made when it is asked for, outside of the fence."""
 
-    def __init__(self) -> None:
+    def __init__(self, fence: devices.Fence) -> None:
+        self._fence = fence
         self._network: network.Network | None = None
 
     def get(self, stack: tuple[str, ...]) -> network.Network:
         if self._network is not None and self._network.has_ended:
             self.close()
         if self._network is None:
-            self._network = network.start(stack)
+            self._network = network.start(stack, self._fence.leave)
         return self._network
 
     def close(self) -> None:
@@ -197,7 +198,8 @@ class _Sandboxes:
         self._own = os.pidfd_open(os.getpid())
         self._tools = _Tools(privileges.seccomp_filter(), launching.launcher())
         self._namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        self._networks = _Networks()
+        self._fence = devices.put_up()
+        self._networks = _Networks(self._fence)
         self._waiting: _Waiting | None = None
 
     def expect(self, setting: Setting) -> None:
@@ -236,6 +238,7 @@ class _Sandboxes:
         if self._waiting is not None:
             _end(self._waiting)
         self._networks.close()
+        self._fence.take_down()
 
     def _joined(self, setting: Setting) -> network.Network | None:
         return self._networks.get(setting.stack) if setting.network == "isolated" else None
@@ -249,7 +252,7 @@ class _Sandboxes:
             try:
                 pid = os.fork()
                 if pid == 0:
-                    _become(setting, theirs, self._own, self._tools, joined, is_supervised=is_supervised)
+                    _become(setting, theirs, self._own, self._tools, self._fence, joined, is_supervised=is_supervised)
             finally:
                 # Only children go into the new one, and the next child into a newer one.
                 if not is_supervised:
@@ -276,7 +279,14 @@ def _stays(setting: Setting) -> bool:
 
 
 def _become(
-    setting: Setting, channel: socket.socket, server: int, tools: _Tools, joined: network.Network | None, *, is_supervised: bool
+    setting: Setting,
+    channel: socket.socket,
+    server: int,
+    tools: _Tools,
+    fence: devices.Fence,
+    joined: network.Network | None,
+    *,
+    is_supervised: bool,
 ) -> None:
     """Pid 1: never returns."""
     code, status = _NOT_SET_UP, -1
@@ -292,8 +302,10 @@ def _become(
                 kernel.enter_namespace(joined.namespace, kernel.CLONE_NEWNET)
             kernel.close_all_but(channel.fileno(), *((joined.keeper,) if joined is not None else ()))
             os.umask(0o022)
+            if setting.security == "insecure":
+                fence.leave()
             if not setting.is_bare:
-                staging.put_up(setting)
+                staging.put_up(setting, has_devices=_has_devices(setting, fence))
         except BaseException as error:
             refused = error
         message, descriptors, _, _ = socket.recv_fds(channel, LARGEST_MESSAGE, _DESCRIPTORS)
@@ -309,24 +321,40 @@ def _become(
         if refused is not None:
             _tell_failure(status, b"sandbox", refused)
             return
-        code = _turn_into(pickle.loads(message), status, tools, joined, is_supervised=is_supervised)
+        code = _turn_into(pickle.loads(message), status, tools, fence, joined, is_supervised=is_supervised)
     except BaseException as error:
         _tell_failure(status, b"sandbox", error)
     finally:
         os._exit(code)
 
 
-def _turn_into(command: Command, status: int, tools: _Tools, joined: network.Network | None, *, is_supervised: bool) -> int:
+def _has_devices(setting: Setting, fence: devices.Fence) -> bool:
+    """Whether nodes may be there that open devices: all may be opened, or the fence says which."""
+    return setting.security == "insecure" or fence.is_up or not devices.is_needed()
+
+
+def _turn_into(
+    command: Command,
+    status: int,
+    tools: _Tools,
+    fence: devices.Fence,
+    joined: network.Network | None,
+    *,
+    is_supervised: bool,
+) -> int:
     """Set up the rest, and become the command; the exit code when that fails."""
     setting = command.setting
     stage = b"sandbox"
     try:
         if is_supervised:
             supervise()
-        setup.furnish(command)
+        if setting.security != "insecure":
+            fence.spread(command.groups)
+        has_devices = _has_devices(setting, fence)
+        setup.furnish(command, has_devices=has_devices)
         stage = b"mount"
         if not setting.is_bare:
-            attaching.attach(command.rootfs.mountpoint, command.attachments)
+            attaching.attach(command.rootfs.mountpoint, command.attachments, has_devices=has_devices)
         if joined is not None:
             # It comes up while all that is made.
             stage = b"network"

@@ -180,8 +180,9 @@ LINKS = {
 def sandbox_mounts(lookup: Lookup, files: str) -> tuple[tuple[Mount, ...], tuple[tuple[str, bool], ...]]:
     """The files that are mounted in a sandbox over the file system that `lookup` shows, and all mount points that it lacks.
 
-    `files` is a folder with the files of FILES, under their last names. Links on the way to one of these are followed. Raises
-    SandboxError when /proc, /sys or /dev is no directory.
+    `files` is a folder with the files of FILES, under their last names. Links on the way to one of these are followed; one that
+    leads into /proc, /sys or /dev, or to where no file can be, stays as it is. Raises SandboxError when one of those three is
+    no directory.
     """
     mounts: list[Mount] = []
     missing: dict[str, bool] = {}
@@ -201,11 +202,23 @@ def sandbox_mounts(lookup: Lookup, files: str) -> tuple[tuple[Mount, ...], tuple
             raise SandboxError(f"the image's /{target} is no directory", hint="a RUN has file systems of its own there")
         settle(target, True)
     for path in FILES:
-        place = settle(path, False)
+        place = follow(lookup, path)
+        if not _can_be_file(lookup, place):
+            continue
+        settle(place, False)
         entry = lookup(place)
         if entry is None or entry.kind is Kind.FILE:
             mounts.append(Mount("bind", f"{files}/{path.rpartition('/')[2]}", place, kernel.MS_BIND | kernel.MS_RDONLY))
     return tuple(mounts), tuple(missing.items())
+
+
+def _can_be_file(lookup: Lookup, place: str) -> bool:
+    """Whether a file may be provided there: not in a file system of ours, where a name means something else (CVE-2025-52881)."""
+    parts = place.split("/")
+    if any(mount.target == parts[0] for mount in MOUNTS):
+        return False
+    above = (lookup("/".join(parts[:end])) for end in range(1, len(parts)))
+    return all(entry is None or entry.kind is Kind.DIRECTORY for entry in above)
 
 
 def traces(lookup: Lookup, targets: Iterable[str]) -> tuple[str, ...]:

@@ -18,8 +18,11 @@ from pybuild.values import replace
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 
 
-def put_up(setting: Setting) -> None:
-    """Make the namespaces of a sandbox that is not bare, and what stands in them. Raises OSError, saying what is refused."""
+def put_up(setting: Setting, *, has_devices: bool) -> None:
+    """Make the namespaces of a sandbox that is not bare, and what stands in them.
+
+    Without `has_devices` no node that is made in /dev opens a device. Raises OSError, saying what is refused.
+    """
     kernel.unshare(_NAMESPACES)
     if setting.network == "none":
         kernel.unshare(kernel.CLONE_NEWNET)
@@ -34,7 +37,9 @@ def put_up(setting: Setting) -> None:
             mount = replace(mount, flags=mount.flags & ~kernel.MS_RDONLY)
         _mount(mount, target)
         if mount.target == "dev":
-            _fill_dev(target)
+            _fill_dev(target, are_lent=not has_devices)
+            if not has_devices:
+                kernel.refuse_devices(target)
             if is_open:
                 _lend_devices(target)
     if not is_open:
@@ -57,9 +62,11 @@ def _mount(mount: Mount, target: str) -> None:
             raise
 
 
-def _fill_dev(dev: str) -> None:
+def _fill_dev(dev: str, *, are_lent: bool) -> None:
     for name, (major, minor) in DEVICES.items():
         try:
+            if are_lent:
+                raise PermissionError
             os.mknod(f"{dev}/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
             os.chmod(f"{dev}/{name}", 0o666)
         except PermissionError:

@@ -18,6 +18,7 @@ from pybuild.builder.layers.extraction import materialise
 from pybuild.builder.layers.index import Tree, follow, walk
 from pybuild.builder.layers.selection import Choice
 from pybuild.builder.request import RunOptions, SecretSource
+from pybuild.builder.sandbox import kernel
 from pybuild.builder.sandbox.folders import make_overlay
 from pybuild.builder.sandbox.spec import Attachment, Folder, Lookup, Memory, Overlay, Secret
 from pybuild.builder.steps.caches import Cache, taken
@@ -97,7 +98,7 @@ class Attachments:
         place = follow(lookup, mount.source)
         if lookup(place) is None:
             raise BuildError(
-                f"--mount of {mount.target}: there is no {mount.source} in {_spoken(mount.origin)}",
+                f"--mount of {mount.target}: there is no {mount.source} in {_spoken(mount, made)}",
                 hint="source= is a path inside of it; .dockerignore may hide it" if isinstance(mount.origin, str) else None,
             )
         if not mount.is_read_only:
@@ -123,7 +124,7 @@ class Attachments:
                 with fetched(entries, (), self._workspace) as readable:
                     materialise(readable, folder)
                 if self._contexts[name].has_changed(entries):
-                    raise ContextError(f"files of {_spoken(name)} changed while a RUN was given them", hint="build again")
+                    raise ContextError(f"files of {_context(name)} changed while a RUN was given them", hint="build again")
                 self._laid_out[name, place] = folder
             return self._laid_out[name, place]
 
@@ -138,7 +139,7 @@ class Attachments:
             place = follow(tree.lookup, mount.source)
             top = tree.lookup(place)
             if top is None or top.kind not in (Kind.DIRECTORY, Kind.FILE):
-                raise BuildError(f"--mount of {mount.target}: there is no {mount.source} in {_spoken(mount.origin)}")
+                raise BuildError(f"--mount of {mount.target}: there is no {mount.source} in {_spoken(mount, made)}")
             source = "" if top.kind is Kind.DIRECTORY else top.name
         if isinstance(mount.origin, int):
             seed = self._keys[mount.origin] + mount.source
@@ -150,6 +151,9 @@ class Attachments:
             fill = None if seed is None else lambda path: self._fill(mount, path, made)
             context = taken(cache, mount.sharing or "shared", self._workspace, fill=fill, check=made.check)
             made.caches[cache] = made.stack.enter_context(context)
+        if mount.origin is None and not _is_inside(made.caches[cache], source):
+            hint = "without from=, source= is a path inside of the cache itself; from= names what a new cache begins with"
+            raise BuildError(f"--mount of {mount.target}: there is no {source} in the cache", hint=hint)
         return made.caches[cache], source
 
     def _tree(self, origin: int | str, made: _Made) -> Tree:
@@ -263,6 +267,18 @@ def _scripts(step: RunStep, folder: str) -> Folder:
     return Folder(f"{folder}/files", f"{folder}/root", is_read_only=True)
 
 
+def _is_inside(folder: str, path: str) -> bool:
+    """Whether there is something at this path of a folder, which no link leads out of."""
+    top = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(kernel.open_in_root(top, path))
+    except OSError:
+        return False
+    finally:
+        os.close(top)
+    return True
+
+
 def _part(tree: Tree, place: str) -> Iterator[Entry]:
     """The entry at a place, the directories above it, and all below it."""
     parts = place.split("/") if place else []
@@ -276,7 +292,10 @@ def _part(tree: Tree, place: str) -> Iterator[Entry]:
         yield from walk(tree, place)
 
 
-def _spoken(origin: int | str | None) -> str:
-    if isinstance(origin, str):
-        return f"the context {origin!r}" if origin else "the context"
-    return "that stage"
+def _spoken(mount: Mount, made: _Made) -> str:
+    """How errors call what a mount is out of."""
+    return made.snapshots.called(mount.origin) if isinstance(mount.origin, int) else _context(mount.origin or "")
+
+
+def _context(name: str) -> str:
+    return f"the context {name!r}" if name else "the context"

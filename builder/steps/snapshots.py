@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from pybuild.builder.errors import BuildError
 from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep, Step
 from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind, LayerContent, SpoolContent
 from pybuild.builder.layers.index import LayerView, MergedView, RecipeView, RememberingView, TreeView, follow
@@ -17,6 +18,9 @@ from pybuild.builder.workspace import Layer, Workspace, adopt_tree, layers_of
 from pybuild.grammar import Span
 from pybuild.registry import Descriptor, Digest, Image, Platform
 from pybuild.values import frozen, replace
+
+# Of files that say who is who: a hundred thousand accounts, and little of a machine's memory.
+_LARGEST_READ = 8 << 20
 
 
 @frozen
@@ -169,6 +173,9 @@ class Snapshots:
     def _read(self, view: MergedView, last: int, paths: Sequence[str]) -> dict[str, bytes | None]:
         found = {path: view.lookup(follow(view.lookup, path)) for path in paths}
         files = [entry for entry in found.values() if entry is not None and entry.kind is Kind.FILE]
+        for entry in files:
+            if entry.size > _LARGEST_READ:
+                raise BuildError(f"/{entry.path} of the image has {entry.size} bytes", hint=f"up to {_LARGEST_READ} are read")
         with fetched(files, self.blobs(last), self._workspace) as entries:
             contents = {entry.path: _content(entry) for entry in entries}
         return {path: contents.get(entry.path) if entry else None for path, entry in found.items()}

@@ -82,7 +82,10 @@ def _known(error: Exception) -> int:
 
     if isinstance(error, BuildError | DockerfileError | RegistryError):
         if isinstance(error, StepFailed) and error.output:
-            sys.stderr.write(f"{error.output}\n\n")
+            from pybuild.progress.text import harmless
+
+            shown = "\n".join(map(harmless, error.output.split("\n")))
+            sys.stderr.write(f"{shown}\n\n")
         tell(str(error), error.hint)
         others = () if isinstance(error, RegistryError) else error.others
         for other in others:

@@ -10,6 +10,8 @@ from pybuild.progress import text
 from pybuild.registry.progress import Transferred
 
 _PAUSE_SECONDS = 5.0
+# What has no end is told in pieces.
+_LONGEST_LINE = 16 << 10
 
 
 class Plain:
@@ -45,8 +47,11 @@ class Plain:
     def _output(self, event: StepOutput) -> None:
         content = self._rests.pop((event.step, event.stream), b"") + event.content
         *lines, rest = content.split(b"\n")
+        while len(rest) > _LONGEST_LINE:
+            lines.append(rest[:_LONGEST_LINE])
+            rest = rest[_LONGEST_LINE:]
         for line in lines:
-            self._line(f"#{self._steps[event.step]} {line.decode('utf-8', 'backslashreplace')}")
+            self._line(f"#{self._steps[event.step]} {text.harmless(line.decode('utf-8', 'backslashreplace'))}")
         if rest:
             self._rests[event.step, event.stream] = rest
 

@@ -36,11 +36,17 @@ def test_root_of_a_machine_has_all_levels(pybuild, root):
     done = pybuild("doctor", "--format", "json")
     assert json.loads(done.out)["levels"] == {"namespaces": True, "user namespaces": True, "chroot": True, "no RUN": True}
     assert json.loads(done.out)["level"] == "namespaces"
-    assert {rows(done.out)[name] for name in ("namespaces", "overlay", "seccomp", "store", "registries")} == {"works"}
+    assert {rows(done.out)[name] for name in ("namespaces", "overlay", "seccomp", "devices", "store", "registries")} == {"works"}
     # It has not made a store, nor left anything where that would be.
     assert not root.exists()
     assert [name for name in os.listdir(root.parent) if "doctor" in name] == []
     assert not [where for where, _, _ in os.walk("/sys/fs/cgroup") if "/pybuild-" in where]
+
+
+def test_a_store_that_is_there_is_looked_at_too(pybuild, root):
+    pybuild("images")
+    assert root.is_dir()
+    assert rows(pybuild("doctor", "--format", "json").out)["store"] == "works"
 
 
 def test_as_a_table_it_says_which_level_is_taken(pybuild):

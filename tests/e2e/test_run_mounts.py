@@ -115,6 +115,17 @@ def test_a_source_that_is_not_there(build):
     assert "/nope" in err and ":3:" in err
 
 
+def test_a_source_that_is_not_in_a_cache(build):
+    err = build("RUN --mount=type=cache,target=/c,source=/sub true", code=1).err
+    assert "there is no /sub in the cache" in err and ":2:1" in err
+    build("RUN --mount=type=cache,target=/c mkdir /c/sub", "RUN --mount=type=cache,target=/c,source=/sub touch /c/x")
+    assert "/c/sub/x\n" in build("RUN --mount=type=cache,target=/c ls /c/sub/x").err
+    err = build(
+        "RUN --mount=type=cache,target=/d,from=other,source=/nope true", head="FROM ubuntu AS other\nFROM ubuntu", code=1
+    ).err
+    assert "there is no /nope in stage other" in err and ":3:" in err
+
+
 def test_a_cache_is_kept_and_is_in_no_layer(build, root):
     for number in (1, 2, 3):
         done = build(f"RUN --mount=type=cache,target=/var/cache/x echo {number} >> /var/cache/x/log; cat /var/cache/x/log")
