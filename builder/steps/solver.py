@@ -149,6 +149,9 @@ class Solver:
     def _work(self) -> None:
         schedule = Schedule(self._job.graph, self.making)
         threads = max(2, self._job.jobs)
+        # No more than keep the threads busy: each holds a lock, and each is looked at whenever one is done. Of one step at a time
+        # the last is packed beside it.
+        most = threads * 2 if self._job.jobs > 1 else 1
         # A step's number, and whether it is being made.
         workers: Workers[tuple[int, bool]] = Workers(threads)
 
@@ -163,8 +166,7 @@ class Solver:
                 self._start(number)
                 submit_packing(number)
             while schedule or workers.at_work:
-                # No more than keep the threads busy: each holds a lock, and each is looked at whenever one is done.
-                for number in schedule.ready(threads * 2 - sum(is_making for _, is_making in workers.at_work)):
+                for number in schedule.ready(most - sum(is_making for _, is_making in workers.at_work)):
                     taken = self._locks.take(self._job.keys[number])
                     if taken is None:
                         schedule.put_back(number)
