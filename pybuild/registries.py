@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pybuild.registry.lists import List
     from pybuild.registry.login import LoggedIn
     from pybuild.registry.model import Descriptor
+    from pybuild.registry.parallel import Stop
     from pybuild.registry.parts import Parts
     from pybuild.registry.store import Image
     from pybuild.registry.transports import Settings
@@ -54,11 +55,12 @@ def push(
     timeout_seconds: float | None = None,
     jobs: int = 4,
     progress: Progress | None = None,
+    stop: Stop | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> Descriptor:
     """Put the image of this name into the registry that the name says; what is an index here goes with all its platforms.
 
-    `timeout_seconds` is for all of it. The descriptor of what was put. Raises RegistryError.
+    `timeout_seconds` is for all of it. The descriptor of what was put. Raises RegistryError, and Stopped by `stop`.
     """
     from pybuild.registry.retries import Patience
     from pybuild.registry.transfer import push as push_image
@@ -69,8 +71,19 @@ def push(
     listener = (progress or Silent()).emit
     image = store.find(name)
     if image.descriptor.digest != image.manifest.descriptor.digest:
-        return push_index(store, image.descriptor, reference, insecure=insecure, jobs=jobs, listener=listener, patience=patience)
-    return push_image(store, image, reference, insecure=insecure, jobs=jobs, listener=listener, patience=patience)
+        return push_index(
+            store, image.descriptor, reference, insecure=insecure, jobs=jobs, listener=listener, patience=patience, stop=stop
+        )
+    return push_image(store, image, reference, insecure=insecure, jobs=jobs, listener=listener, patience=patience, stop=stop)
+
+
+def goes_in_pieces(name: str, *, root: str | os.PathLike[str] | None = None) -> bool:
+    """Whether the image of this name has a layer that a push sends in pieces. Raises RegistryError."""
+    from pybuild.registry.attached import with_attached
+    from pybuild.registry.upload import SMALL
+
+    store = open_store(root)
+    return any(blob.size > SMALL for blob in with_attached(store, store.find(name).descriptor))
 
 
 def pull(

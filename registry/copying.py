@@ -32,13 +32,14 @@ def copy(
     listener: Listener | None = None,
     jobs: int = 4,
     seconds: float | None = None,
+    stop: Stop | None = None,
 ) -> Descriptor:
     """Copy what the source's name means: all platforms of an index, or one. With referrers, what refers to it
     too. All blobs together may take `seconds`.
 
     Raises TransferError, DigestMismatch, InvalidDocument, PlatformNotFound, StoreError; the target has no new name then.
     """
-    tell, stop = one_at_a_time(listener), Stop()
+    tell, stop = one_at_a_time(listener), stop or Stop()
     root = source.root()
     for _ in range(4):
         if platform is None or not root.is_index:
@@ -54,6 +55,7 @@ def copy(
         target.expect(_images(source, documents))
     wanted = [blob for blob in blobs.values() if blob.media_type not in media.FOREIGN_LAYERS]
     parallel.run([_taking(source, target, blob, tell, stop) for blob in wanted], stop, jobs=jobs, seconds=seconds)
+    stop.check_next()
     for document in documents[:-1]:
         target.put(document)
     # By its digest only where nothing else names it: a registry lists it by the tag.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 from urllib.parse import urljoin
 
@@ -37,6 +38,10 @@ class Content(Protocol):
 
     def read_at(self, offset: int, size: int, /) -> bytes:
         """Up to `size` bytes from `offset` on; fewer only at the end."""
+
+
+# What is entered around each piece, until it is known where the next one goes.
+Guard = Callable[[], AbstractContextManager[None]]
 
 
 class Window:
@@ -73,7 +78,7 @@ class TakesNoPieces(Exception):
 class Pieces:
     """One upload. `offset` is how many bytes the registry has, `location` where it is; None before it has begun, or is lost.
 
-    `told` hears how many bytes have been sent.
+    `told` hears how many bytes have been sent; each piece is sent within a `piece()`.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Pieces:
         subject: str,
         session: Session | None = None,
         told: Callable[[int], None] = lambda done: None,
+        piece: Guard = contextlib.nullcontext,
         chunk: int = CHUNK,
     ) -> None:
         self.content = content
@@ -98,6 +104,7 @@ class Pieces:
         self._client = repository.client
         self._subject = subject
         self._told = told
+        self._piece = piece
         self._chunk = chunk
         self._least = 0
 
@@ -126,7 +133,14 @@ class Pieces:
         self._go_to(answer)
 
     def send(self, size: int) -> None:
-        """Send the next piece of so many bytes. Raises TransferError, and TakesNoPieces, with the upload gone."""
+        """Send the next piece, of so many bytes.
+
+        Raises TransferError, what `piece` does, and TakesNoPieces, with the upload gone.
+        """
+        with self._piece():
+            self._send(size)
+
+    def _send(self, size: int) -> None:
         start, clock = self.offset, self._client.patience.clock
         since, self.is_sure = clock(), False
         try:

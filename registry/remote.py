@@ -12,7 +12,7 @@ from pybuild.registry.errors import BrokenOff, InvalidReference
 from pybuild.registry.model import Descriptor
 from pybuild.registry.origins import origins, remember
 from pybuild.registry.parts import Parts
-from pybuild.registry.pieces import Content
+from pybuild.registry.pieces import Content, Guard
 from pybuild.registry.progress import Action
 from pybuild.registry.reference import Reference
 from pybuild.registry.referrers import announce
@@ -30,10 +30,13 @@ _MOST_MOUNTS = 2
 class RegistryEnd:
     """An image name in a registry. `store` is where to look for repositories to mount from, and to remember uploads."""
 
-    def __init__(self, reference: Reference, sources: Sources, *, store: Store | None = None) -> None:
+    def __init__(
+        self, reference: Reference, sources: Sources, *, store: Store | None = None, piece: Guard = contextlib.nullcontext
+    ) -> None:
         self.reference = reference
         self.sources = sources
         self._store = store
+        self._piece = piece
         self._sent: list[Descriptor] = []
 
     # As a source
@@ -75,7 +78,7 @@ class RegistryEnd:
         with contextlib.ExitStack() as resources:
             content = resources.enter_context(source.content(blob))
             kept = resources.enter_context(session(self._store, repository.name, blob.digest)) if self._store else Unremembered()
-            Upload(repository, blob, content, session=kept, told=told).send()
+            Upload(repository, blob, content, session=kept, told=told, piece=self._piece).send()
         return "push"
 
     def _origins(self, blob: Descriptor, source: Source) -> tuple[str, ...]:

@@ -73,12 +73,25 @@ def session(store: Store, repository: str, digest: Digest) -> Iterator[Session]:
     """The session of a blob's upload to a repository; another process that is at the same one keeps it for itself."""
     key = f"{repository}@{digest}"
     slot = int(Digest.of(key.encode()).hex[:8], 16) % _SLOTS
-    with store.lock(f"upload-{slot}", exclusive=True, blocking=False) as is_ours:
+    with contextlib.ExitStack() as held:
+        is_ours = held.enter_context(store.lock(f"upload-{slot}", exclusive=True, blocking=False))
+        if not is_ours and _is_ending(store):
+            is_ours = held.enter_context(store.lock(f"upload-{slot}", exclusive=True))
         if not is_ours:
             yield Unremembered()
             return
         notes = Notes(store, "uploads")
         yield Remembered(notes, key, _url(notes.read().get(key)))
+
+
+def ending(store: Store) -> contextlib.AbstractContextManager[bool]:
+    """Held by a push that was killed and ends its last pieces: for these few seconds the next one waits for it."""
+    return store.lock("ending", exclusive=False)
+
+
+def _is_ending(store: Store) -> bool:
+    with store.lock("ending", exclusive=True, blocking=False) as is_nobody:
+        return not is_nobody
 
 
 def _url(entry: object) -> str | None:

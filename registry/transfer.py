@@ -104,10 +104,11 @@ def push(
     listener: Listener | None = None,
     jobs: int = 4,
     patience: Patience | None = None,
+    stop: Stop | None = None,
 ) -> Descriptor:
     """Put an image into a registry under a name, and return its manifest's descriptor. What is there is not sent again.
 
-    Raises TransferError, BlobNotFound, DigestMismatch, and InvalidReference for a name by another digest.
+    Raises TransferError, BlobNotFound, DigestMismatch, InvalidReference for a name by another digest, and Stopped.
     """
     manifest = image.manifest
     descriptor = manifest.descriptor
@@ -118,7 +119,7 @@ def push(
         is_foreign = blob.media_type in media.FOREIGN_LAYERS
         if not store.has(blob) and not is_foreign and not repositories(store, blob.digest):
             raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
-    tell, stop = one_at_a_time(listener), Stop()
+    tell, stop = one_at_a_time(listener), stop or Stop()
     actions = ("pull", "push")
     with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs, actions=actions) as sources:
         repository = sources.main
@@ -129,6 +130,7 @@ def push(
             jobs=jobs,
             seconds=patience.left if patience else None,
         )
+        stop.check_next()
         repository.put_manifest(manifest, str(reference.tag or descriptor.digest))
         remember(store, repository.name, (blob.digest for blob in sent))
     return descriptor
@@ -143,17 +145,21 @@ def push_index(
     listener: Listener | None = None,
     jobs: int = 4,
     patience: Patience | None = None,
+    stop: Stop | None = None,
 ) -> Descriptor:
-    """Put an index of the store into a registry under a name, with all that it leads to. Raises TransferError, BlobNotFound."""
+    """Put an index of the store into a registry under a name, with all that it leads to.
+
+    Raises TransferError, BlobNotFound, Stopped.
+    """
     from pybuild.registry.copying import copy
     from pybuild.registry.ends import StoreEnd
     from pybuild.registry.remote import RegistryEnd
 
     actions = ("pull", "push")
     with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs, actions=actions) as sources:
-        return copy(
-            StoreEnd(store, descriptor.digest), RegistryEnd(reference, sources, store=store), listener=listener, jobs=jobs
-        )
+        stop = stop or Stop()
+        target = RegistryEnd(reference, sources, store=store, piece=stop.piece)
+        return copy(StoreEnd(store, descriptor.digest), target, listener=listener, jobs=jobs, stop=stop)
 
 
 def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listener: Listener, stop: Stop) -> None:
@@ -175,7 +181,7 @@ def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listene
     with ExitStack() as resources:
         content = resources.enter_context(contextlib.closing(StoredContent(store.path(blob.digest))))
         kept = resources.enter_context(session(store, repository.name, blob.digest))
-        Upload(repository, blob, content, session=kept, told=told).send()
+        Upload(repository, blob, content, session=kept, told=told, piece=stop.piece).send()
 
 
 def push_growing(store: Store, repository: Repository, growing: Growing, *, listener: Listener, stop: Stop) -> Descriptor:

@@ -6,25 +6,26 @@ registry needs to finish a large blob, as long as it answers to other questions.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
 from pybuild.registry.answers import Answer
 from pybuild.registry.errors import NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
 from pybuild.registry.model import Descriptor
-from pybuild.registry.pieces import CHUNK, Content, Pieces, TakesNoPieces, status_of
+from pybuild.registry.pieces import CHUNK, Content, Guard, Pieces, TakesNoPieces, status_of
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import RETRIED_STATUSES
 from pybuild.registry.sessions import Session
 
 # Up to here one request is better than several.
-_SMALL = 8 << 20
+SMALL = 8 << 20
 # What a registry says that has lost the upload.
 _LOST = (404, 416)
 
 
 class Upload:
-    """One blob's way into a repository. `told` hears how many bytes have been sent.
+    """One blob's way into a repository. `told` hears how many bytes have been sent; a piece is sent within a `piece()`.
 
     `begun` are pieces that were sent while the blob was still being made.
     """
@@ -37,6 +38,7 @@ class Upload:
         *,
         session: Session | None = None,
         told: Callable[[int], None] = lambda done: None,
+        piece: Guard = contextlib.nullcontext,
         chunk: int = CHUNK,
         begun: Pieces | None = None,
     ) -> None:
@@ -44,8 +46,10 @@ class Upload:
         self._client = repository.client
         self._blob = blob
         self._subject = repository.about(blob)
-        self._pieces = begun or Pieces(repository, content, subject=self._subject, session=session, told=told, chunk=chunk)
-        self._is_in_pieces = blob.size > min(_SMALL, chunk)
+        self._pieces = begun or Pieces(
+            repository, content, subject=self._subject, session=session, told=told, piece=piece, chunk=chunk
+        )
+        self._is_in_pieces = blob.size > min(SMALL, chunk)
         self._was_resumed = False
 
     def send(self) -> None:

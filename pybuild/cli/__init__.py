@@ -6,14 +6,19 @@ A well-formed `build` does not even import click, whose start costs more than th
 
 from __future__ import annotations
 
+# Whether this process is pybuild's own, and ends with the command.
+is_own_process = False
+
 
 def run(arguments: list[str], *, is_last: bool = False) -> int:
     """Run one command line; its exit code. Nothing but the message of an error reaches the user.
 
     `is_last` says that the process ends by os._exit when it is done.
     """
+    global is_own_process
     from pybuild.cli.errors import guarded, provide_streams
 
+    is_own_process = is_last
     provide_streams()
     return guarded(lambda: _run(arguments, is_last))
 

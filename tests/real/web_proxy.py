@@ -9,6 +9,7 @@ import select
 import socket
 import socketserver
 import threading
+import time
 import urllib.parse
 from dataclasses import dataclass, field
 
@@ -80,11 +81,15 @@ def web_proxy():
 
 
 class Trickle:
-    """A way to a server that lets `most` bytes through to it, and holds the rest until it is told otherwise."""
+    """A way to a server that lets `most` bytes through to it, and holds the rest until it is told otherwise.
 
-    def __init__(self, target, most):
+    With a `rate`, bytes a second, it is slow from its first byte on.
+    """
+
+    def __init__(self, target, most, rate):
         self.target = target
         self.most = most
+        self.rate = rate
         self.sent = 0
         self.host = ""
         self.is_full = threading.Event()
@@ -96,9 +101,9 @@ class Trickle:
 
 
 @contextlib.contextmanager
-def trickling_proxy(target, *, most):
+def trickling_proxy(target, *, most=1 << 60, rate=None):
     """The way, at `host`."""
-    trickle = Trickle(target, most)
+    trickle = Trickle(target, most, rate)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self):
@@ -114,6 +119,8 @@ def trickling_proxy(target, *, most):
                 while content := source.recv(1 << 16):
                     if is_counted:
                         trickle.sent += len(content)
+                        if trickle.rate is not None:
+                            time.sleep(len(content) / trickle.rate)
                         if trickle.sent >= trickle.most and not trickle.is_open.is_set():
                             trickle.is_full.set()
                             # The client may be gone meanwhile: what it has sent goes no further.
