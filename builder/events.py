@@ -51,12 +51,13 @@ class Notice:
 
 @frozen
 class Finished:
-    """The image is in the store, under these names."""
+    """The image is in the store, under these names; it `came_twice` when it was built twice, and was the same both times."""
 
     image_id: str
     digest: str
     names: tuple[str, ...]
     seconds: float
+    came_twice: bool = False
 
 
 # What a piece of work on a step was.

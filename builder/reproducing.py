@@ -81,7 +81,7 @@ def verify_reproducible(request: BuildRequest, *, workspace: Workspace, progress
         export(one, request, workspace, progress)
     digest = one.manifest.descriptor.digest
     names = tuple(tag.familiar for tag in request.tags)
-    progress.emit(Finished(str(one.id), str(digest), names, time.monotonic() - started))
+    progress.emit(Finished(str(one.id), str(digest), names, time.monotonic() - started, came_twice=True))
     return BuildResult(one.id, digest, request.tags)
 
 

@@ -144,7 +144,8 @@ def _maker(step: Explained, found: Explanation, now: float) -> str:
         return "a build that is not in the history any more"
     if step.maker.number == found.build.number:
         return "made in this build, by an equal step"
-    return f"{_title(step.maker)}, {_since(step.maker, now)}"
+    is_of_same = step.maker.tags == found.build.tags
+    return f"{f'build #{step.maker.number}' if is_of_same else _title(step.maker)}, {_since(step.maker, now)}"
 
 
 def _reason(reason: str, found: Explanation, now: float) -> str:
@@ -165,6 +166,10 @@ def _change(change: Change, paint: _Paint) -> Iterator[str]:
             yield f"{paint(_DIM, change.name)} {_step_name(change)}, which it stood on, is gone"
         case explaining.BELOW:
             yield f"stands on {paint(_DIM, change.name)} {_step_name(change)}, which {_became(change)}"
+        case explaining.FETCHED:
+            yield f"takes {paint(_DIM, change.name)} {_step_name(change)}, which {_became(change)}"
+        case explaining.REMOTE:
+            yield f"its {change.name} is another: {paint(_RED, _digest(change.old))} → {paint(_GREEN, _digest(change.new))}"
         case explaining.ORIGIN:
             yield f"reads from a stage where {paint(_DIM, change.name)} {_step_name(change)} {_became(change)}"
         case explaining.BASE:
@@ -190,6 +195,11 @@ def _became(change: Change) -> str:
 
 def _value(text: str | None) -> str:
     return "not set" if text is None else printable(text) if text else "empty"
+
+
+def _digest(text: str | None) -> str:
+    """The beginning of a digest or of a commit."""
+    return "none" if text is None else printable(text.removeprefix("sha256:")[:12])
 
 
 def _replaced(old: str, new: str, paint: _Paint) -> Iterator[str]:

@@ -243,11 +243,13 @@ em { color: var(--dim); font-style: normal; } .failed { color: var(--bad); }
 .track { position: relative; height: 30px; margin-right: 18px; }
 .track > i { position: absolute; top: 6px; height: 18px; min-width: 3px; border-radius: 4px; overflow: hidden; }
 .track > i:hover { filter: brightness(1.12); outline: 2px solid var(--ink); z-index: 3; }
-.track s { text-decoration: none; font: 11px/18px ui-monospace, monospace; padding: 0 6px; color: #fff; white-space: nowrap; }
+.track s { display: block; text-decoration: none; font: 11px/18px ui-monospace, monospace; padding: 0 6px; color: #fff;
+  white-space: nowrap; }
 .track u { text-decoration: none; font-size: 12px; position: absolute; top: 5px; left: 0; padding: 0 8px; border-radius: 10px;
   white-space: nowrap; }
 u.hit { border: 1px solid var(--run); color: var(--run); } u.undone { color: var(--dim); }
-.axis .track { height: 26px; } .axis span { position: absolute; top: 4px; font-size: 11px; color: var(--dim); padding-left: 4px; }
+.axis .track { height: 26px; }
+.axis span { position: absolute; top: 4px; font-size: 11px; white-space: nowrap; color: var(--dim); padding-left: 4px; }
 .grid { position: absolute; inset: 0 18px 0 max(180px, 32%); pointer-events: none; }
 .grid i { position: absolute; top: 0; bottom: 0; border-left: 1px solid var(--line); }
 .group { padding: 12px 12px 3px; font-weight: 600; font-size: 13px; border-top: 1px solid var(--line); }

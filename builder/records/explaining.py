@@ -14,7 +14,9 @@ from pybuild.builder.records.history import FAILED, HIT, RAN, Build, Outcome, Tr
 from pybuild.values import frozen
 
 # What a change is about, in the order in which they are told.
-COMMAND, ARG, ENV, OPTION, BASE, FILE, BELOW, ORIGIN = "command", "arg", "env", "option", "base", "file", "below", "origin"
+COMMAND, ARG, ENV, OPTION, BASE, FILE, REMOTE, BELOW, FETCHED, ORIGIN = (
+    "command", "arg", "env", "option", "base", "file", "remote", "below", "fetched", "origin",
+)  # fmt: skip
 # Why a step ran although nothing that it stands on has changed.
 NEW, FIRST, NO_CACHE, FAILED_BEFORE, NOT_REACHED, GONE, READ_AGAIN, REPACKED, OTHER_KEYS = (
     "new", "first", "no-cache", "failed before", "not reached", "gone", "read again", "repacked", "other keys",
@@ -26,6 +28,8 @@ _OPTIONS = {
     "checksum": "--checksum", "user": "USER", "cwd": "WORKDIR", "path": "path", "sources": "sources",
     "destination": "destination", "hostname": "host name", "scripts": "here-document", "files": "here-document", "image": "image",
 }  # fmt: skip
+# What is known of something elsewhere.
+_REMOTES = {"HttpStep": "content", "GitStep": "commit"}
 # Numbers of steps: the same step may have another number in another build.
 _NUMBERS = ("origin",)
 
@@ -125,7 +129,8 @@ def _changes(
     steps = {item.number: item for item in build.traces}
     for origin in trace.origins:
         if changed.get(origin, True):
-            found.append(Change(ORIGIN, *_root(steps[origin], steps, pairs, changed)))
+            about = FETCHED if steps[origin].kind in _REMOTES else ORIGIN
+            found.append(Change(about, *_root(steps[origin], steps, pairs, changed)))
     if trace.below is not None:
         below = pairs.get(trace.below)
         if changed.get(trace.below, True):
@@ -197,12 +202,15 @@ def _without_numbers(value: Value) -> Value:
 
 
 def _files(trace: Trace, old: Trace, listing: Listing) -> list[Change]:
-    """The files of contexts that are others, were added or were taken away."""
+    """The files of contexts that are others, were added or were taken away, and what is another elsewhere."""
     found = []
     was = {read.origin: read.digest for read in old.reads}
     for read in trace.reads:
         before = was.get(read.origin)
         if before == read.digest:
+            continue
+        if trace.kind in _REMOTES:
+            found.append(Change(REMOTE, _REMOTES[trace.kind], before, read.digest))
             continue
         mine, theirs = listing(read.digest), listing(before) if before else None
         if mine is None or theirs is None:

@@ -32,7 +32,8 @@ def place(step: StepStarted) -> str:
 def result(event: Finished) -> str:
     """What a finished build says."""
     named = f" {', '.join(event.names)}" if event.names else ""
-    return f"built{named} {event.image_id[7:19]} in {event.seconds:.2f}s"
+    twice = ", twice, and it was the same both times" if event.came_twice else ""
+    return f"built{named} {event.image_id[7:19]} in {event.seconds:.2f}s{twice}"
 
 
 def printable(text: str) -> str:

@@ -71,6 +71,10 @@ def test_what_has_not_changed_is_neither_sent_nor_done_again(pybuild, context, s
     assert site.asked == ["GET /f 200", "GET /f 304"]
     site.files["/f"] = b"other"
     assert pybuild("build", "-q", folder).out != first
+    said = pybuild("why").out
+    hello, other = (hashlib.sha256(content).hexdigest()[:12] for content in (b"hello", b"other"))
+    assert f"its content is another: {hello} → {other}\n" in said
+    assert f"takes [2/3] fetch {site.url}/f, which changed\n" in said
 
 
 def test_a_file_known_by_its_checksum_needs_no_network_and_no_client(pybuild, context, site, root):
@@ -127,8 +131,10 @@ def test_a_commit_makes_the_key_and_a_branch_that_moves_on_is_seen(pybuild, cont
     folder = context(f"FROM scratch\nADD {site.url}/git/r.git#main /a\n")
     first = pybuild("build", "-q", folder).out
     assert pybuild("build", "-q", folder).out == first
+    before = own.commit("main")
     own.push("three")
     assert pybuild("build", "-q", folder).out != first
+    assert f"its commit is another: {before[:12]} → {own.commit('main')[:12]}\n" in pybuild("why").out
     (folder / "Dockerfile").write_text(f"FROM scratch\nADD {site.url}/git/r.git#{own.commit('main')} /a\n")
     asked = len(site.asked)
     pybuild("build", "-q", folder)
