@@ -27,6 +27,8 @@ from pybuild.registry import Image, Manifest, Platform
 from pybuild.values import replace
 
 if TYPE_CHECKING:
+    from pybuild.builder.planning.epochs import Dated
+    from pybuild.builder.remote.fetching import Remotes
     from pybuild.builder.steps.executor import ExecutorOf
 
 __all__ = ["BuildRequest", "BuildResult", "Output", "build"]
@@ -71,6 +73,7 @@ class _Build:
         self._cache = cache(workspace)
         self._executor = executor
         self._contexts: dict[str, Context] = {}
+        self._remotes: Remotes | None = None
 
     def run(self, started: float) -> BuildResult:
         if self._request.outputs or self._request.push:
@@ -125,6 +128,7 @@ class _Build:
             folders=tuple(folders),
             ignore=self._contexts[""].ignore,
             resolve=lambda wanted: bases.resolve(wanted, request, self._workspace.store, listener=self._progress.emit),
+            date=self._date,
         )
         if request.timestamp is None and plan.graph.epoch is not None:
             self._request = replace(request, timestamp=plan.graph.epoch)
@@ -137,10 +141,22 @@ class _Build:
             raise LintFailed(f"{source.name} breaks rules that it wants to be kept: {', '.join(plan.remarks.broken)}", hint=hint)
         return plan
 
+    def _date(self, named: Dated) -> int | None:
+        """When something from elsewhere is from; None when that is not known."""
+        return dict(self._request.moments).get(named) if isinstance(named, str) else self._asked().moment(named)
+
+    def _asked(self) -> Remotes:
+        """What asks for URLs and repositories, each of them once."""
+        from pybuild.builder.remote.fetching import Remotes
+
+        if self._remotes is None:
+            self._remotes = Remotes(self._workspace)
+        return self._remotes
+
     def _solve(self, plan: Plan, recorder: Recorder) -> Mapping[int, Result]:
         """The results of the target's steps, out of the cache or freshly made; the recorder gets all keys."""
         graph, request = plan.graph, self._request
-        reading = Reading(graph, plan.source, self._contexts, self._workspace, recorder.note_read)
+        reading = Reading(graph, plan.source, self._contexts, self._workspace, recorder.note_read, self._asked)
         keys = recorder.keys = step_keys(graph, reading.digest, timestamp=request.timestamp)
         fresh: frozenset[int] = frozenset()
         anew: frozenset[int] = frozenset()

@@ -70,8 +70,8 @@ class BuildRequest:
     `context` is a folder, `-` for standard input, or the address of an archive, of a Dockerfile or of a git repository.
     `dockerfile` is a path as the user gave it, in a context that is no folder one in there, `-`, or a URL; None for the context's
     own. `inline` takes its place. `contexts` are named build contexts, of the same kinds but `-`, or `oci-layout://DIR[:TAG]` or
-    `docker-image://NAME`; those in `plain_contexts` have no ignore file. `timestamp`, seconds since 1970, takes the place of the
-    clock.
+    `docker-image://NAME`; those in `plain_contexts` have no ignore file. `moments` says when contexts from elsewhere are from, in
+    seconds since 1970, the main one being "". `timestamp`, seconds since 1970 too, takes the place of the clock.
     """
 
     context: str
@@ -94,6 +94,7 @@ class BuildRequest:
     jobs: int = 4
     inline: Inline | None = None
     plain_contexts: tuple[str, ...] = ()
+    moments: tuple[tuple[str, int], ...] = ()
     run: RunOptions = RunOptions()
 
 

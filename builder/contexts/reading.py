@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Reading:
-    """Digests of what is read, each found out once. `note` is told of each: the step, what it reads from, the digest."""
+    """Digests of what is read, each found out once. `note` is told of each: the step, what it reads from, the digest.
+
+    `remotes` is asked for, if anything is fetched.
+    """
 
     def __init__(
         self,
@@ -25,17 +28,14 @@ class Reading:
         contexts: Mapping[str, Context],
         workspace: Workspace,
         note: Callable[[Step, str, str], None],
+        remotes: Callable[[], Remotes],
     ) -> None:
         self._source = source
         self._contexts = contexts
         self._workspace = workspace
         self._note = note
         self._known: dict[tuple[int, str], str] = {}
-        self.remotes: Remotes | None = None
-        if any(isinstance(step, HttpStep | GitStep) for step in graph.steps):
-            from pybuild.builder.remote.fetching import Remotes
-
-            self.remotes = Remotes(workspace)
+        self.remotes = remotes() if any(isinstance(step, HttpStep | GitStep) for step in graph.steps) else None
 
     def digest(self, step: Step, origin: str) -> str:
         """What a step reads out of the context of a name; of what is fetched, all, and the name does not count.

@@ -39,6 +39,8 @@ def file_scope(dockerfile: Dockerfile, options: Options, stage: str, problems: P
                 found[definition.name] = value
         except DockerfileError as error:
             problems.add(error)
+    if options.epoch is not None:
+        (build_args if EPOCH in build_args else found)[EPOCH] = options.epoch
     return scope
 
 
@@ -58,14 +60,9 @@ def proxies(options: Options) -> Pairs:
     return tuple(pair for name, value in values.items() for pair in ((name, value), (name.lower(), value)))
 
 
-def epoch(scope: Scope) -> int | None:
-    """What SOURCE_DATE_EPOCH says, as an argument of the build or before the first FROM: seconds since 1970. Raises PlanError."""
-    text = scope.build_args.get(EPOCH, scope.global_args.get(EPOCH, ""))
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()):
-        raise PlanError(f"{EPOCH} is not a time: {text!r}", hint="give seconds since 1970, such as the output of date +%s")
-    return int(text)
+def epoch_text(scope: Scope) -> str:
+    """What SOURCE_DATE_EPOCH says, as an argument of the build or before the first FROM; "" is nothing."""
+    return scope.build_args.get(EPOCH, scope.global_args.get(EPOCH, ""))
 
 
 def check_hostname(scope: Scope) -> None:

@@ -20,13 +20,15 @@ from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.grammar import Source
 from pybuild.registry import Image, Platform
-from pybuild.values import frozen
+from pybuild.values import frozen, replace
 
 if TYPE_CHECKING:
+    from pybuild.builder.planning.epochs import Dated
     from pybuild.builder.planning.plan import Base
     from pybuild.grammar.instructions import Dockerfile
 
-_FORMAT = 8
+_FORMAT = 9
+_EPOCH = "SOURCE_DATE_EPOCH"
 _T = TypeVar("_T")
 
 
@@ -78,12 +80,25 @@ def make_plan(
     folders: tuple[str, ...],
     ignore: Ignore,
     resolve: Callable[[tuple[Wanted, ...]], Mapping[Wanted, Image]],
+    date: Callable[[Dated], int | None],
 ) -> Plan:
-    """The plan of a build. `resolve` fetches the images that are needed. Raises DockerfileError, PlanError, RegistryError."""
+    """The plan of a build. `resolve` fetches the images that are needed; `date` knows when something from elsewhere is from.
+
+    Raises DockerfileError, PlanError, RemoteError, RegistryError.
+    """
     memory = _Memory(workspace)
     options = options_of(request, platform, folders)
     asked = (_FORMAT, source.name, source.text, options)
     planner = _Planner(source, options)
+    if _EPOCH in source.text or any(name == _EPOCH for name, _ in request.build_args):
+        found = memory.get("dated", asked)
+        if not isinstance(found, tuple):
+            found = memory.put("dated", asked, (planner.dated(),))
+        if found[0] is not None:
+            moment = date(found[0])
+            options = replace(options, epoch="" if moment is None else str(moment))
+            asked = (_FORMAT, source.name, source.text, options)
+            planner = _Planner(source, options)
     images: dict[Wanted, Image] = {}
     while True:
         known = tuple((wanted, image.manifest.descriptor.digest) for wanted, image in images.items())
@@ -143,6 +158,16 @@ class _Planner:
         from pybuild.builder.planning.plan import needed_images
 
         return needed_images(self._parsed(), self._options, self._bases(images))
+
+    def dated(self) -> Dated | None:
+        """What SOURCE_DATE_EPOCH names, if that is no number."""
+        from pybuild.builder.planning.arguments import file_scope
+        from pybuild.builder.planning.epochs import dated
+        from pybuild.builder.planning.problems import Problems
+
+        dockerfile = self._parsed()
+        # What else is wrong with the arguments is told by the plan.
+        return dated(dockerfile, file_scope(dockerfile, self._options, self._options.target or "", Problems()))
 
     def planned(self, images: Mapping[Wanted, Image]) -> BuildGraph:
         """The IR."""

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from pybuild.builder.errors import PlanError
 from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep, Step
-from pybuild.builder.planning import arguments, copies, handlers, runs
+from pybuild.builder.planning import arguments, copies, epochs, handlers, runs
 from pybuild.builder.planning.outline import SCRATCH, Base, Folder, Origin, Outline, Scratch
 from pybuild.builder.planning.problems import Problems
 from pybuild.builder.planning.scope import Scope, State
@@ -54,8 +54,9 @@ def plan(dockerfile: Dockerfile, options: Options, bases: Mapping[Wanted, Base])
     epoch = None
     try:
         arguments.check_hostname(outline.scope)
-        epoch = arguments.epoch(outline.scope)
-    except PlanError as error:
+        epochs.dated(dockerfile, outline.scope)
+        epoch = epochs.epoch(outline.scope)
+    except (PlanError, DockerfileError) as error:
         problems.add(error)
     problems.check()
     return BuildGraph(tuple(planner.steps), tuple(planner.stages), _warnings(outline), epoch)

@@ -14,7 +14,8 @@ class Options:
     `folders` and `images` are the names of the build contexts that are folders and images, perhaps with `::PLATFORM` behind them,
     `empty` of those that are nothing: `docker-image://scratch`.
     `is_platform_asked`: the platform was named, it is not just this machine's; the image is then said to be for it.
-    `build_platform` is this machine's, None where it is the same.
+    `build_platform` is this machine's, None where it is the same. `epoch` is what SOURCE_DATE_EPOCH comes to that names
+    something, once it is known: seconds since 1970, or "" for what has no time.
     """
 
     platform: Platform
@@ -27,6 +28,7 @@ class Options:
     empty: tuple[str, ...] = ()
     is_platform_asked: bool = False
     build_platform: Platform | None = None
+    epoch: str | None = None
 
 
 @frozen

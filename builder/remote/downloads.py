@@ -10,7 +10,8 @@ import hashlib
 import json
 from email.utils import parsedate_to_datetime
 
-from pybuild.builder.errors import RemoteError
+from pybuild.builder.errors import LayerError, RemoteError
+from pybuild.builder.layers.entry import Kind
 from pybuild.builder.remote.addresses import shown
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Descriptor, Digest
@@ -67,6 +68,23 @@ class Downloads:
             )
         self._found[url] = known
         return known
+
+    def moment(self, url: str, checksum: str | None) -> int | None:
+        """When the file at a URL is from, in seconds since 1970: as the server says, else as the newest file in it, an archive.
+
+        None when neither says anything. Raises RemoteError, RegistryError.
+        """
+        found = self.find(url, checksum)
+        if found.last_modified:
+            return found.modified
+        from pybuild.builder.layers.unpacking import Archives
+
+        with Archives(self._workspace.store) as archives:
+            try:
+                entries = archives.read(self._workspace.store.path(found.digest)) or ()
+            except LayerError:
+                entries = ()
+            return max((entry.mtime_ns // 10**9 for entry in entries if entry.kind is Kind.FILE), default=None)
 
     def _fetch(self, url: str, known: Download | None, checksum: str | None) -> Download:
         # Imported here: a build whose files are all known by their checksums speaks to nobody.

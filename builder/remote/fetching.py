@@ -38,6 +38,12 @@ class Remotes:
         content = DiskContent(self._workspace.store.path(found.digest))
         return Entry(step.filename, Kind.FILE, 0o600, size=found.size, mtime_ns=found.modified * _SECOND, content=content)
 
+    def moment(self, step: HttpStep | GitStep) -> int | None:
+        """When it is from, in seconds since 1970; None when nobody says. Raises RemoteError."""
+        if isinstance(step, GitStep):
+            return self._repositories().moment(step)
+        return self._downloads.moment(step.url, step.checksum)
+
     def _repositories(self) -> Repositories:
         if self._of_git is None:
             from pybuild.builder.remote.git import Repositories

@@ -55,6 +55,16 @@ class Repositories:
         """The commit that a step means. Asks the server, unless the step names it. Raises RemoteError."""
         return self._resolved(step)[0]
 
+    def moment(self, step: GitStep) -> int:
+        """When the commit that a step means was committed, in seconds since 1970. Raises RemoteError."""
+        commit, name = self._resolved(step)
+        with self._bare(step) as bare:
+            self._fetch(step, bare, commit, name)
+            return self._committed(step, bare, commit)
+
+    def _committed(self, step: GitStep, git_dir: str, commit: str) -> int:
+        return int(self._git(step, "show", "-s", "--format=%ct", f"{commit}^{{commit}}", git_dir=git_dir).split()[-1])
+
     def _resolved(self, step: GitStep) -> tuple[str, str]:
         """The commit, and the whole name of the ref that has it; for an annotated tag the tag, where the .git is kept."""
         if step not in self._commits:
@@ -160,7 +170,7 @@ class Repositories:
             os.unlink(f"{top}/.git/FETCH_HEAD")
 
     def _set_times(self, step: GitStep, git_dir: str, commit: str, top: str) -> None:
-        seconds = int(self._git(step, "show", "-s", "--format=%ct", f"{commit}^{{commit}}", git_dir=git_dir).split()[-1])
+        seconds = self._committed(step, git_dir, commit)
         for folder, folders, files in os.walk(top):
             for path in (folder, *(os.path.join(folder, item) for item in (*folders, *files))):
                 os.utime(path, (seconds, seconds), follow_symlinks=False)

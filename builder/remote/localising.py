@@ -60,11 +60,16 @@ class _Localiser:
         self._stdin = stdin
         self._downloads = Downloads(workspace)
         self._repositories = Repositories(workspace)
+        self._moments: dict[str, int] = {}
 
     def of(self, request: BuildRequest) -> BuildRequest:
+        request = self._local(request)
+        return replace(request, moments=tuple(self._moments.items()))
+
+    def _local(self, request: BuildRequest) -> BuildRequest:
         named, plain = [], []
         for name, place in request.contexts:
-            folder = self._named(place)
+            folder = self._named(name, place)
             if folder is not None:
                 plain.append(name)
             named.append((name, folder or place))
@@ -84,18 +89,19 @@ class _Localiser:
             return request
         address = self._address(request.context)
         if address is not None:
-            return self._inside(request, self._checkout(address), shown(address.remote))
+            return self._inside(request, self._checkout("", address), shown(address.remote))
         return self._from_url(request)
 
-    def _named(self, place: str) -> str | None:
+    def _named(self, name: str, place: str) -> str | None:
         """The folder for a named context that is none, None for one that needs nothing."""
         if is_local(place) or place.startswith(("oci-layout://", "docker-image://")):
             return None
         address = self._address(place)
         if address is not None:
-            return self._checkout(address)
+            return self._checkout(name, address)
         folder = self._folder()
         self._lay(self._fetched(place), folder)
+        self._date(name, place)
         return folder
 
     def _address(self, place: str) -> GitAddress | None:
@@ -124,6 +130,7 @@ class _Localiser:
 
     def _from_url(self, request: BuildRequest) -> BuildRequest:
         path, name, folder = self._fetched(request.context), shown(request.context), self._folder()
+        self._date("", request.context)
         if self._unpack(path, folder, name):
             return self._inside(request, folder, name)
         self._lay(path, folder)
@@ -152,7 +159,7 @@ class _Localiser:
         top = ", ".join(entry.name for entry in tree.children("")[:8])
         raise ContextError(f"no {wanted} in {name}", hint=f"-f names one in there; it has: {top}" if top else "it is empty")
 
-    def _checkout(self, address: GitAddress) -> str:
+    def _checkout(self, name: str, address: GitAddress) -> str:
         step = GitStep(
             name="",
             span=_NOWHERE,
@@ -166,6 +173,7 @@ class _Localiser:
             fetches_commit=address.fetches_commit,
         )
         commit = self._repositories.commit(step)
+        self._moments[name] = self._repositories.moment(step)
         key = (commit, step.subdir, step.remote, step.keeps_git_dir, step.has_submodules, step.times)
         place = self._workspace.tree_path(f"context-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}")
         if not os.path.isdir(place):
@@ -173,6 +181,11 @@ class _Localiser:
                 self._repositories.checkout(step, f"{scratch}/tree")
                 adopt_tree(f"{scratch}/tree", place)
         return place
+
+    def _date(self, name: str, url: str) -> None:
+        moment = self._downloads.moment(url, None)
+        if moment is not None:
+            self._moments[name] = moment
 
     # Files
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import datetime
 import gzip
 import io
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from real.web import MODIFIED
 
 pytestmark = pytest.mark.slow
 FILES = {"Dockerfile": "FROM scratch\nCOPY . /\n", "f": "F", "sub/Other": "FROM scratch\nCOPY f /only\n", ".dockerignore": "f\n"}
@@ -209,3 +211,44 @@ def test_what_is_no_context(pybuild, tmp_path):
 def test_nothing_is_left_behind(pybuild, root, site):
     pybuild("build", "-q", "-", stdin=archive())
     assert os.listdir(Path(root) / "tmp") == []
+
+
+def test_the_time_that_a_context_or_a_stage_has(pybuild, context, site, tmp_path):
+    """SOURCE_DATE_EPOCH by a name: a commit's time, a server's, that of the newest file of an archive; a folder has none."""
+    from real.repositories import Repository, git
+
+    (tmp_path / "own").mkdir()
+    own = Repository.made(tmp_path / "own")
+    site.repositories = own.folder
+    stages = f"FROM scratch AS source\nADD {site.url}/git/r.git#main /\nFROM scratch AS file\nADD {site.url}/x.tar /\n"
+    last = "FROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL e=${SOURCE_DATE_EPOCH:-none}\nCOPY Dockerfile /d\n"
+    (own.work / "Dockerfile").write_text(f"ARG SOURCE_DATE_EPOCH=context\n{last}")
+    git("add", ".", cwd=own.work)
+    own.push("three")
+    committed = git("show", "-s", "--format=%ct", "HEAD", cwd=own.work).split()[-1]
+
+    def label(*arguments: object, value: str | None = None) -> str:
+        given = ["--build-arg", f"SOURCE_DATE_EPOCH={value}"] if value else []
+        pybuild("build", "-q", "-t", "dated", *given, *arguments)
+        found = json.loads(pybuild("inspect", "dated").out)[0]
+        if (epoch := found["Config"]["Labels"]["e"]) != "none":
+            assert found["Created"] == datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return epoch
+
+    assert label(f"{site.url}/git/r.git") == committed
+    site.files["/x.tar"] = archive({"Dockerfile": last})
+    assert label(f"{site.url}/x.tar", value="context") == "1500000000"
+    assert label(f"{site.url}/x.tar") == "none"
+    folder = context(stages + last)
+    assert label(folder, value="context") == "none"
+    assert label(folder, value="source") == committed
+    assert label(folder, value="file") == str(MODIFIED)
+    assert label("--build-context", f"other={site.url}/git/r.git", folder, value="other") == committed
+    assert label("--build-context", f"other={folder}", folder, value="other") == "none"
+    site.has_marks = False
+    site.files["/y.tar"] = archive({"Dockerfile": last, "f": "F"})
+    assert label(f"{site.url}/y.tar", value="context") == "1500000000"
+    assert (
+        "which is not FROM scratch"
+        in pybuild("build", "--build-arg", "SOURCE_DATE_EPOCH=a", context("FROM busybox AS a\nFROM scratch\n"), code=2).err
+    )
