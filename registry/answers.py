@@ -44,7 +44,12 @@ def refusal(answer: Answer, subject: str, *, registry: str, credentials: Credent
     )
 
 
+_MOVED = "the registry sends pushes elsewhere: is it called by another name, or to be asked by https?"
 _HINTS = {
+    301: _MOVED,
+    302: _MOVED,
+    307: _MOVED,
+    308: _MOVED,
     405: "the registry does not allow this: is it a read-only mirror?",
     413: "a proxy before the registry limits the size of uploads",
     429: "the registry allows no more requests for now: wait, or log in for a higher limit",

@@ -138,7 +138,7 @@ class Authorization:
             raise AuthenticationFailed(f"{realm}: the token server gave no token", url=realm)
         self.identity_token = fields.text("refresh_token") or self.identity_token
         keep_secret(text, self.identity_token)
-        lifetime = fields.get("expires_in", int, 0) or _LIFETIME_SECONDS
+        lifetime = _seconds(fields.get("expires_in", object, 0)) or _LIFETIME_SECONDS
         return _Token(f"Bearer {text}", challenge, self._clock() + max(lifetime - _MARGIN_SECONDS, lifetime / 2))
 
     def _request(self, realm: str, service: str | None, scopes: Scopes, mine: Credentials | None) -> TokenRequest:
@@ -155,3 +155,11 @@ class Authorization:
         offline = [("offline_token", "true")] if self._is_login else []
         query = urlencode([*asked, *account, *offline, *(("scope", text) for text in scopes)])
         return TokenRequest(f"{realm}{'&' if '?' in realm else '?'}{query}", self._basic() if mine is not None else None)
+
+
+def _seconds(lifetime: object) -> float:
+    """A token's lifetime, which some servers write as a text; 0 for what is none."""
+    try:
+        return max(0.0, float(lifetime)) if isinstance(lifetime, int | float | str) else 0.0
+    except ValueError:
+        return 0.0

@@ -330,7 +330,7 @@ class Client:
         attempt = 0
         while True:
             attempt += 1
-            is_last = attempt >= self.patience.attempts
+            is_last, retry_after = attempt >= self.patience.attempts, 0.0
             try:
                 with contextlib.closing(self._followed(call, request.authorization)) as response:
                     stream = self._stream(response, call.subject)
@@ -339,13 +339,14 @@ class Client:
                     if response.status_code not in RETRIED_STATUSES or is_last:
                         answer = Answer(response.url, response.status_code, {}, stream.read_some())
                         raise answers.refusal(answer, call.subject, registry=host(request.url), credentials=self._credentials)
+                    retry_after = seconds_of(response.headers.get("Retry-After", ""))
             except BrokenOff:
                 if is_last:
                     raise
             except _BROKEN as error:
                 if is_last or not self._may_recover(error):
                     raise self._unreachable(error, call.url, call.subject) from error
-            self.patience.wait(attempt)
+            self.patience.wait(attempt, retry_after)
 
     def _may_recover(self, error: Exception) -> bool:
         """Whether it makes sense to try again: not with a bad certificate, and not where nobody has ever answered."""

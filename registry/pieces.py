@@ -29,8 +29,8 @@ _SHORTER = 8 << 20
 # Where connections break, pieces don't become smaller than this; where a proxy has a limit, than that.
 _SMALLER = 1 << 20
 _LEAST_CHUNK = 64 << 10
-# What a registry says that takes no pieces.
-_NO_PIECES = (400, 404, 405, 411, 501)
+# What a registry says that takes no pieces; 416 is GitHub's of those over 4 MiB.
+_NO_PIECES = (400, 404, 405, 411, 416, 501)
 
 
 class Content(Protocol):
@@ -158,7 +158,9 @@ class Pieces:
             raise
         if clock() - since > _LONG_SECONDS:
             self._chunk = max(self._chunk // 2, min(self._chunk, _SHORTER))
-        self.offset = self._said(answer, start + size)
+        said = self._said(answer, start + size)
+        # Amazon's stops to count after the first piece: one that has taken nothing refuses the next.
+        self.offset = said if said > start else start + size
         self._go_to(answer)
         self.is_sure = True
 
@@ -232,7 +234,7 @@ class Pieces:
         )
 
     def _go_to(self, answer: Answer) -> None:
-        location = answer.headers.get("location")
+        location = answer.headers.get("location") or self.location
         if not location:
             raise UnexpectedAnswer(
                 f"{self._subject}: {self._client.registry} names no place to upload to", url=answer.url, status=answer.status

@@ -20,6 +20,8 @@ from pybuild.registry.sessions import Session
 
 # Up to here one request is better than several.
 SMALL = 8 << 20
+# 201 it should be; what another answer without a digest means is asked for.
+_ENDED = (200, 201, 202, 204)
 # What a registry says that has lost the upload.
 _LOST = (404, 416)
 
@@ -51,6 +53,8 @@ class Upload:
         )
         self._is_in_pieces = blob.size > min(SMALL, chunk)
         self._was_resumed = False
+        # Its pieces have come to nothing.
+        self._goes_whole = False
 
     def send(self) -> None:
         """Send the blob. Raises TransferError, and DigestMismatch when the registry stored another.
@@ -70,12 +74,13 @@ class Upload:
                 self._advance()
                 break
             except TransferError as error:
-                if not self._may_pass(error):
-                    raise
+                may_pass = self._may_pass(error)
                 if pieces.offset > reached:
                     attempt, reached = 1, pieces.offset
-                if attempt >= self._client.patience.attempts:
-                    raise
+                if not may_pass or attempt >= self._client.patience.attempts:
+                    if not self._may_go_whole(error):
+                        raise
+                    attempt, reached = 0, 0
                 advised = error.retry_after if isinstance(error, UnexpectedAnswer) else 0.0
             self._client.patience.wait(attempt, advised)
             # The answer may be all that was lost.
@@ -95,7 +100,8 @@ class Upload:
             while self._is_in_pieces and pieces.offset < self._blob.size:
                 pieces.send(min(pieces.size, self._blob.size - pieces.offset))
         except TakesNoPieces:
-            self._is_in_pieces = pieces.is_kept = False
+            self._goes_whole, self._is_in_pieces = True, False
+            pieces.is_kept = False
             pieces.begin()
         self._finish()
 
@@ -109,7 +115,7 @@ class Upload:
             headers["Content-Range"] = f"{start}-{self._blob.size - 1}"
         body = pieces.window(start, size) if size else b""
         try:
-            answer = self._patiently(lambda: pieces.request("PUT", target, accept=(201, 204), headers=headers, body=body))
+            answer = self._patiently(lambda: pieces.request("PUT", target, accept=_ENDED, headers=headers, body=body))
         except UnexpectedAnswer as error:
             if error.status == 413 and not self._is_in_pieces:
                 self._is_in_pieces = True
@@ -153,9 +159,19 @@ class Upload:
 
     def _resume(self) -> None:
         """Find out how far the registry is."""
+        if self._goes_whole:
+            self._pieces.lose()
+            return
         self._pieces.resume(self._blob.size)
         # Whatever was sent in one piece before is there in part now: the rest is a piece.
         self._is_in_pieces = self._is_in_pieces or self._pieces.offset > 0
+
+    def _may_go_whole(self, error: TransferError) -> bool:
+        """The last resort where a registry takes pieces and makes nothing good of them: all in one request, as others do it."""
+        if not self._is_in_pieces or self._goes_whole or status_of(error) in (0, 401, 403, 413, 429):
+            return False
+        self._goes_whole, self._is_in_pieces = True, False
+        return True
 
     def _may_pass(self, error: TransferError) -> bool:
         """Whether another attempt makes sense; smaller pieces are tried where size may be the trouble."""

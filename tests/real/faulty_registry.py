@@ -45,6 +45,9 @@ class FaultyRegistry:
         self.mounts = False
         self.most_body = None  # what the proxy before it allows
         self.answers_status = True
+        self.bare_pieces = False  # no Location, no Range
+        self.ended = 0  # what the end of an upload is answered, without a digest
+        self.no_head = 0  # what a HEAD of a blob is answered, as of a URL that is signed for GET alone
         self.drip_body = lambda request: 0
         self.hold_before = self.hold_after = lambda request: None
         self.faults = []
@@ -192,6 +195,8 @@ def _handler(registry):
                 if not registry.takes_pieces:
                     return 405, b"", {}
                 have += body
+                if registry.bare_pieces:
+                    return 202, b"", {}
                 return 202, b"", place | {"Range": f"0-{max(len(have) - 1, 0)}"}
             if self.command == "PUT":
                 have += body
@@ -199,6 +204,8 @@ def _handler(registry):
                     del registry.sessions[session]
                     return 400, b'{"errors":[{"code":"DIGEST_INVALID"}]}', {}
                 registry.blobs[arguments["digest"][0]] = bytes(registry.sessions.pop(session))
+                if registry.ended:
+                    return registry.ended, b"", {}
                 return 201, b"", {"Docker-Content-Digest": arguments["digest"][0]}
             if self.command == "DELETE":
                 del registry.sessions[session]
@@ -208,6 +215,8 @@ def _handler(registry):
             return 204, b"", place | {"Range": f"0-{max(len(have) - 1, 0)}"}
 
         def blob(self, digest):
+            if registry.no_head and self.command == "HEAD":
+                return registry.no_head, b"", {}
             if digest not in registry.blobs:
                 return 404, b'{"errors":[{"code":"BLOB_UNKNOWN"}]}', {}
             content = registry.blobs[digest]

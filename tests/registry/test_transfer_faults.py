@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -422,3 +423,52 @@ def test_an_upload_to_another_host_goes_there_without_the_credentials(faulty, fa
         assert storage.blobs[layer(image)] == store.read(image.manifest.layers[0])
         assert any("Authorization" in headers for headers in faulty.headers)
         assert storage.headers and all("Authorization" not in headers for headers in storage.headers)
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
+def test_a_registry_that_answers_no_head_is_asked_otherwise(status, faulty, store, make_image, pauses):
+    """And one whose blob is there gets none of it again."""
+    image = make_image(store, {"a": os.urandom(5_000_000)})
+    faulty.no_head = status
+    for _ in range(2):
+        push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
+    assert faulty.blobs[layer(image)] == store.read(image.manifest.layers[0])
+    assert faulty.count("POST") == 2 and not pauses.seconds
+
+
+def test_a_length_of_nothing_in_the_answer_to_head_is_no_size(faulty, fault, store, make_image, pauses):
+    image = make_image(store, {"a": os.urandom(100)})
+    push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
+    faulty.faults = [fault("HEAD", headers={"Content-Length": "0"}, times=9)]
+    push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
+    assert faulty.count("POST") == 2
+
+
+def test_a_mount_that_becomes_an_upload_is_given_back(faulty, store, make_image, pauses):
+    image = make_image(store, {"a": os.urandom(100)})
+    for path in ("one", "two"):
+        push(store, image, Reference.parse(f"{faulty.host}/{path}"), patience=pauses.patience)
+        faulty.blobs.clear()
+    assert faulty.count("POST.*mount=") == 2 and faulty.count("DELETE") == 2 and not faulty.sessions
+
+
+@pytest.mark.parametrize(
+    "answer", [{"access_token": "a-token"}, {"token": "a-token", "expires_in": "3600"}, {"token": "a-token", "expires_in": None}]
+)
+def test_the_answers_of_many_token_servers(answer, faulty, fault, image, name, other_store, pauses):
+    demand = f'Bearer realm="http://{faulty.host}/token",service="r"'
+    faulty.faults = [
+        fault("manifests", status=401, headers={"WWW-Authenticate": f'Negotiate, Basic realm="x", {demand}'}),
+        fault("GET /token", status=429, headers={"Retry-After": "3"}),
+        fault("GET /token", status=200, content=json.dumps(answer).encode()),
+    ]
+    pull(other_store, name, patience=pauses.patience)
+    assert "Bearer a-token" in [headers.get("Authorization") for headers in faulty.headers] and pauses.seconds == [3]
+
+
+def test_a_push_that_is_sent_elsewhere_is_told_what_to_do(faulty, fault, store, make_image, pauses):
+    image = make_image(store, {"a": b"x"})
+    faulty.faults = [fault("POST", status=301, headers={"Location": "https://registry.example.com/"}, times=9)]
+    with pytest.raises(UnexpectedAnswer, match="301") as failed:
+        push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
+    assert "another name" in failed.value.hint

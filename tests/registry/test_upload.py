@@ -117,17 +117,74 @@ def test_pieces_are_as_long_as_the_registry_wants(send, faulty):
     assert ranges(faulty) == [f"0-{2 * MB - 1}", f"{2 * MB}-{4 * MB - 1}", f"{4 * MB}-{5 * MB - 1}"]
 
 
-def test_a_registry_that_claims_to_have_more_than_was_sent(send, faulty, fault):
+def test_a_registry_that_claims_to_have_more_than_was_sent_is_not_believed(send, faulty, fault):
+    """It gets the whole; one that claims the same of an upload which an earlier push began is told of."""
     faulty.faults = [fault("PATCH", headers={"Range": f"0-{9 * MB}"}, times=9)]
-    with pytest.raises(UnexpectedAnswer, match="says that it has"):
-        send(os.urandom(2 * MB))
+    send(os.urandom(2 * MB))
+    assert faulty.count("PATCH") == 1 and faulty.count("PUT") == 1
 
 
 def test_a_registry_that_kept_a_part_of_a_piece_gets_the_rest(send, faulty, fault):
     content = os.urandom(2 * MB + 10)
     faulty.faults = [fault("PATCH", status=202, headers={"Range": "0-0", "Location": "/v2/app/blobs/uploads/1"})]
     send(content)
-    assert ranges(faulty)[:2] == [f"0-{MB - 1}"] * 2
+    assert ranges(faulty)[:3] == [f"0-{MB - 1}", f"{MB}-{2 * MB - 1}", f"0-{MB - 1}"], "the next piece was refused"
+
+
+def test_a_registry_whose_count_stands_still_is_not_sent_a_piece_twice(send, faulty, fault):
+    """Amazon's: it takes every piece, and tells of the first alone."""
+    stuck = fault("PATCH", headers={"Range": f"0-{MB - 1}"}, times=9)
+    faulty.faults = [stuck]
+    send(os.urandom(5 * MB))
+    assert ranges(faulty) == [f"{number * MB}-{(number + 1) * MB - 1}" for number in range(5)]
+
+
+def test_a_registry_that_takes_pieces_of_4_mib_at_most_gets_the_whole(send, faulty, fault):
+    """GitHub's: without a Content-Range there is no limit."""
+    answer = b'{"errors":[{"code":"REQUESTED_RANGE_NOT_SATISFIABLE","message":"the request body is too large"}]}'
+    faulty.faults = [fault("PATCH", status=416, content=answer, times=9)]
+    send(os.urandom(10 * MB), chunk=8 * MB)
+    assert faulty.count("PATCH") == 1 and faulty.count("PUT") == 1
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_registry_that_does_not_make_a_blob_of_its_pieces_gets_the_whole(status, send, faulty, pauses):
+    """Only a PUT that has a body is answered well."""
+    original = faulty.fault_for
+
+    def refuse(request):
+        if request.startswith("PUT") and faulty.headers[-1]["Content-Length"] == "0":
+            return Fault("", status=status)
+        return original(request)
+
+    faulty.fault_for = refuse
+    send(os.urandom(3 * MB))
+    assert faulty.count("PATCH") == 3
+
+
+def test_an_answer_to_a_piece_may_lack_all_headers(send, faulty):
+    faulty.bare_pieces = True
+    send(os.urandom(3 * MB))
+    assert faulty.count("PATCH") == 3 and faulty.count("POST") == 1
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_any_good_answer_ends_an_upload_if_the_blob_is_there(status, send, faulty):
+    faulty.ended = status
+    send(os.urandom(100))
+    assert faulty.count("HEAD") == 1, "without a digest it was looked for"
+
+
+def test_a_long_piece_makes_the_next_ones_smaller(send, faulty, pauses):
+    """A clock that says twenty seconds for each of the first two pieces."""
+    moments = iter([0, 20, 20, 40, *[50] * 99])
+    send(
+        os.urandom(80 * MB),
+        chunk=32 * MB,
+        patience=replace(pauses.patience, clock=lambda: next(moments)),
+    )
+    sizes = [int(end) - int(start) + 1 for start, end in (text.split("-") for text in ranges(faulty))]
+    assert sizes == [32 * MB, 16 * MB, *[8 * MB] * 4]
 
 
 def test_the_registry_s_pause_is_kept(send, faulty, fault, pauses):
