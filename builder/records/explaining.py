@@ -7,7 +7,7 @@ explained without a word here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from difflib import SequenceMatcher
 
 from pybuild.builder.records.history import FAILED, HIT, RAN, Build, Outcome, Trace, Value
@@ -69,21 +69,7 @@ Listing = Callable[[str], "dict[str, str] | None"]
 
 def explain(build: Build, before: Build | None, *, listing: Listing, maker: Callable[[str], Build | None]) -> Explanation:
     """Explain every step. `listing` finds the files behind a digest, `maker` the build that made the result with a key."""
-    pairs = matched(build.traces, before.traces) if before else {}
-    changed: dict[int, bool] = {}
-    found = []
-    for trace in build.traces:
-        outcome = build.outcomes[trace.number]
-        old = pairs.get(trace.number)
-        changes = _changes(trace, old, build, before.traces, pairs, changed, listing) if old and before else ()
-        changed[trace.number] = old is None or old.key != trace.key
-        if outcome.state == HIT:
-            is_base = trace.kind == "SourceStep"
-            found.append(Explained(trace, outcome, changes if is_base else (), maker=None if is_base else maker(trace.key)))
-            continue
-        reason = None if changes else _reason(trace, old, build, before)
-        found.append(Explained(trace, outcome, changes, reason))
-    return Explanation(build, before, tuple(found))
+    return _Explainer(build, before, listing, maker).explanation()
 
 
 def matched(new: tuple[Trace, ...], old: tuple[Trace, ...]) -> dict[int, Trace]:
@@ -116,42 +102,53 @@ def _matched_stage(mine: list[Trace], theirs: list[Trace]) -> dict[int, Trace]:
     return found
 
 
-def _changes(
-    trace: Trace,
-    old: Trace,
-    build: Build,
-    before: tuple[Trace, ...],
-    pairs: Mapping[int, Trace],
-    changed: Mapping[int, bool],
-    listing: Listing,
-) -> tuple[Change, ...]:
-    found = [*_own(trace, old), *_files(trace, old, listing)]
-    steps = {item.number: item for item in build.traces}
-    for origin in trace.origins:
-        if changed.get(origin, True):
-            about = FETCHED if steps[origin].kind in _REMOTES else ORIGIN
-            found.append(Change(about, *_root(steps[origin], steps, pairs, changed)))
-    if trace.below is not None:
-        below = pairs.get(trace.below)
-        if changed.get(trace.below, True):
-            found.append(Change(BELOW, *_root(steps[trace.below], steps, pairs, changed)))
-        elif below is not None and old.below not in (None, below.number):
-            gone = next((item for item in before if item.number == old.below), None)
-            found += [Change(BELOW, where(gone), gone.name)] if gone else []
-    return tuple(found)
+class _Explainer:
+    """Goes through the steps of a build in their order: whether one has changed is known when the next is looked at."""
 
+    def __init__(self, build: Build, before: Build | None, listing: Listing, maker: Callable[[str], Build | None]) -> None:
+        self._build, self._before, self._listing, self._maker = build, before, listing, maker
+        self._pairs = matched(build.traces, before.traces) if before else {}
+        self._steps = {trace.number: trace for trace in build.traces}
+        self._changed: dict[int, bool] = {}
 
-def _root(
-    trace: Trace, steps: Mapping[int, Trace], pairs: Mapping[int, Trace], changed: Mapping[int, bool]
-) -> tuple[str, str | None, str]:
-    """The lowest step under this one, itself included, that changed: the cause of it all. Its place, what it was, what it is."""
-    cause = trace
-    while trace.below is not None:
-        trace = steps[trace.below]
-        if changed.get(trace.number, True):
-            cause = trace
-    was = pairs.get(cause.number)
-    return where(cause), was.name if was else None, cause.name
+    def explanation(self) -> Explanation:
+        return Explanation(self._build, self._before, tuple(self._step(trace) for trace in self._build.traces))
+
+    def _step(self, trace: Trace) -> Explained:
+        outcome, old = self._build.outcomes[trace.number], self._pairs.get(trace.number)
+        changes = self._changes(trace, old) if old else ()
+        self._changed[trace.number] = old is None or old.key != trace.key
+        if outcome.state != HIT:
+            reason = None if changes else _reason(trace, old, self._build, self._before)
+            return Explained(trace, outcome, changes, reason)
+        if trace.kind == "SourceStep":
+            return Explained(trace, outcome, changes)
+        return Explained(trace, outcome, maker=self._maker(trace.key))
+
+    def _changes(self, trace: Trace, old: Trace) -> tuple[Change, ...]:
+        found = [*_own(trace, old), *_reads(trace, old, self._listing)]
+        for origin in trace.origins:
+            if self._changed.get(origin, True):
+                about = FETCHED if self._steps[origin].kind in _REMOTES else ORIGIN
+                found.append(self._caused(about, self._steps[origin]))
+        if trace.below is not None:
+            below = self._pairs.get(trace.below)
+            if self._changed.get(trace.below, True):
+                found.append(self._caused(BELOW, self._steps[trace.below]))
+            elif self._before and below is not None and old.below not in (None, below.number):
+                gone = next((item for item in self._before.traces if item.number == old.below), None)
+                found += [Change(BELOW, where(gone), gone.name)] if gone else []
+        return tuple(found)
+
+    def _caused(self, about: str, trace: Trace) -> Change:
+        """A change by the lowest step under this one, itself included, that changed: the cause of it all."""
+        cause = trace
+        while trace.below is not None:
+            trace = self._steps[trace.below]
+            if self._changed.get(trace.number, True):
+                cause = trace
+        was = self._pairs.get(cause.number)
+        return Change(about, where(cause), was.name if was else None, cause.name)
 
 
 def where(trace: Trace) -> str:
@@ -201,7 +198,7 @@ def _without_numbers(value: Value) -> Value:
     return value
 
 
-def _files(trace: Trace, old: Trace, listing: Listing) -> list[Change]:
+def _reads(trace: Trace, old: Trace, listing: Listing) -> list[Change]:
     """The files of contexts that are others, were added or were taken away, and what is another elsewhere."""
     found = []
     was = {read.origin: read.digest for read in old.reads}

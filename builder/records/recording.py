@@ -18,6 +18,7 @@ from pybuild.builder.workspace import Workspace
 
 # Part of the name of an outline: another way to write it down is another outline.
 _FORMAT = 1
+_UNTOUCHED = Outcome(UNTOUCHED)
 
 
 class Recorder:
@@ -91,9 +92,6 @@ def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Re
     made = [keys[number] for number in solid if recorder.outcomes.get(number, _UNTOUCHED).state == RAN]
     number = recorder.number = history.add(build, outline_name=name, outline=content, uses=used, made=made)
     recorder.emit(Recorded(number))
-
-
-_UNTOUCHED = Outcome(UNTOUCHED)
 
 
 def _outcomes(graph: BuildGraph, heard: Mapping[int, Outcome], solid: list[int]) -> dict[int, Outcome]:

@@ -43,6 +43,7 @@ def announcer(graph: BuildGraph, progress: Progress) -> Callable[[int], None]:
 
 
 def announce_cached(graph: BuildGraph, at_work: tuple[int, ...], announce: Callable[[int], None], progress: Progress) -> None:
+    """Tell of the steps that there is nothing to do about."""
     working = frozenset(at_work)
     for number, step in enumerate(graph.steps):
         if number not in working and not isinstance(step, MetaStep):

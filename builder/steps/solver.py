@@ -27,7 +27,7 @@ from pybuild.builder.events import (
     Tick,
     Worked,
 )
-from pybuild.builder.graph import CopyStep, GitStep, HttpStep, MetaStep, Root, RunStep, SourceStep, WorkdirStep
+from pybuild.builder.graph import CopyStep, GitStep, HttpStep, MetaStep, Root, RunStep, SourceStep, Step, WorkdirStep
 from pybuild.builder.layers.compression import Compression
 from pybuild.builder.layers.entry import Entry, clamped
 from pybuild.builder.layers.packing import pack
@@ -47,8 +47,10 @@ _POLL_SECONDS = 0.1
 
 
 class Solver:
-    """Does one job over a workspace. `executor` carries out RUNs, None when there are none; `announce` is told of each step whose
-    work begins."""
+    """Does one job over a workspace: `at_work` are the steps that it has to do something about.
+
+    `executor` carries out RUNs, None when there are none; `announce` is told of each step whose work begins.
+    """
 
     def __init__(
         self,
@@ -82,14 +84,14 @@ class Solver:
         self._wanted = frozenset(n for n in job.graph.file_steps(job.graph.target.last) if n not in job.cached)
         for number, result in job.cached.items():
             self._snapshots.set(number, Form(layer=result.layer))
-        self.making = self._to_make()
-        self._under_runs = under_runs(job.graph, self.making)
-        self.at_work = (*self.making, *(self._wanted - set(self.making)))
+        self._making = self._to_make()
+        self._under_runs = under_runs(job.graph, self._making)
+        self.at_work = (*self._making, *(self._wanted - set(self._making)))
 
     def run(self) -> Mapping[int, Result]:
         """Make and pack what the target needs. Raises BuildError and RegistryError; leaves nothing half-done."""
         with self._archives, self._resources, self._locks:
-            runs = [step for number in self.making if isinstance(step := self._job.graph.steps[number], RunStep)]
+            runs = [step for number in self._making if isinstance(step := self._job.graph.steps[number], RunStep)]
             if runs:
                 assert self._executor is not None
                 self._executor.start(runs, lambda text: self._progress.emit(Notice(text)))
@@ -101,7 +103,7 @@ class Solver:
     @property
     def reads_trees(self) -> bool:
         """Whether there is a sandbox to be made, or something to be read that one has left."""
-        return bool(self._trees) or any(isinstance(self._job.graph.steps[number], RunStep) for number in self.making)
+        return bool(self._trees) or any(isinstance(self._job.graph.steps[number], RunStep) for number in self._making)
 
     # What to do
 
@@ -118,17 +120,18 @@ class Solver:
             if not isinstance(step, Root):
                 # Whoever reads a file system reads all layers of it.
                 pending.append(step.parent)
-            if not isinstance(step, SourceStep | MetaStep) and not self._is_at_hand(number):
+            if not isinstance(step, SourceStep | MetaStep) and not self._take_known(number):
                 making.add(number)
                 pending += read_steps(step)
         return tuple(sorted(making))
 
-    def _is_at_hand(self, number: int, key: str | None = None) -> bool:
-        """Whether the step's layer is there, under its key or another, in a form that others can read."""
-        if number in self._results:
-            return True
-        is_unknown = key is None and number in self._job.fresh
-        kept = None if is_unknown else self._cache.found(key or self._job.keys[number])
+    def _take_known(self, number: int) -> bool:
+        """Have the step's own result as its layer, unless it is to be found out anew."""
+        return number in self._results or (number not in self._job.fresh and self._take_kept(number, self._job.keys[number]))
+
+    def _take_kept(self, number: int, key: str) -> bool:
+        """Have what the cache keeps under a key as this step's layer; False when that is in no form that others can read."""
+        kept = self._cache.found(key)
         if kept is None:
             return False
         if kept.tree is not None:
@@ -147,7 +150,7 @@ class Solver:
     # Work
 
     def _work(self) -> None:
-        schedule = Schedule(self._job.graph, self.making)
+        schedule = Schedule(self._job.graph, self._making)
         threads = max(2, self._job.jobs)
         # No more than keep the threads busy: each holds a lock, and each is looked at whenever one is done. Of one step at a time
         # the last is packed beside it.
@@ -162,7 +165,7 @@ class Solver:
                 self._locks.release(self._job.keys[number])
 
         try:
-            for number in sorted(self._wanted - set(self.making)):
+            for number in sorted(self._wanted - set(self._making)):
                 self._start(number)
                 submit_packing(number)
             while schedule or workers.at_work:
@@ -227,42 +230,46 @@ class Solver:
     def _make(self, number: int, was_busy: bool) -> None:
         self._check_cancelled()
         self._start(number)
-        # Also when the lock was free: another build may have come and gone since our plan was made.
-        if (was_busy or number not in self._job.fresh) and self._done_by_another(number):
-            self._finish(number, is_cached=True)
-            return
         with self._reporting(number):
-            earlier = None if number in self._job.anew else self._resemblance.find(number)
-        if earlier is not None and self._take_over(number, earlier):
-            self._finish(number, is_cached=True)
-            return
-        with self._reporting(number), self._timed(number, MAKE):
-            step = self._job.graph.steps[number]
-            match step:
-                case RunStep():
-                    self._run(number, step)
-                case CopyStep():
-                    self._recipe(
-                        number, copy_entries(step, self._snapshots, self._job.contexts, self._archives, mtime_ns=self._now_ns)
-                    )
-                case HttpStep():
-                    assert self._job.remotes is not None
-                    self._recipe(number, ((self._job.remotes.file(step),), ()))
-                case GitStep():
-                    assert self._job.remotes is not None
-                    tree = self._new_tree(number)
-                    self._job.remotes.checkout(step, self._workspace.tree_path(tree))
-                    self._keep_tree(number, tree)
-                case WorkdirStep():
-                    self._recipe(number, directory_entries(step, self._snapshots, mtime_ns=self._now_ns))
-                case _:
-                    raise AssertionError(step)
-        if number in self._job.anew or not self._came_out_as_before(number):
-            if number in self._job.fresh:
-                self._resemblance.renew(number)
-            self._resemblance.remember(number)
-            if number not in self._wanted or number in self._results:
-                self._finish(number)
+            is_cached = self._find(number, was_busy)
+            if not is_cached:
+                with self._timed(number, MAKE):
+                    self._carry_out(number, self._job.graph.steps[number])
+                is_cached = number not in self._job.anew and self._came_out_as_before(number)
+            if not is_cached:
+                if number in self._job.fresh:
+                    self._resemblance.renew(number)
+                self._resemblance.remember(number)
+        if is_cached or number not in self._wanted or number in self._results:
+            self._finish(number, is_cached=is_cached)
+
+    def _find(self, number: int, was_busy: bool) -> bool:
+        """Whether the step need not be made: another build has made it meanwhile, or it was made over the same files."""
+        # Also when the lock was free: another build may have come and gone since our plan was made.
+        if (was_busy or number not in self._job.fresh) and self._take_anothers(number):
+            return True
+        earlier = None if number in self._job.anew else self._resemblance.find(number)
+        return earlier is not None and self._take_over(number, earlier)
+
+    def _carry_out(self, number: int, step: Step) -> None:
+        match step:
+            case RunStep():
+                self._run(number, step)
+            case CopyStep():
+                recipe = copy_entries(step, self._snapshots, self._job.contexts, self._archives, mtime_ns=self._now_ns)
+                self._recipe(number, recipe)
+            case HttpStep():
+                assert self._job.remotes is not None
+                self._recipe(number, ((self._job.remotes.file(step),), ()))
+            case GitStep():
+                assert self._job.remotes is not None
+                tree = self._new_tree(number)
+                self._job.remotes.checkout(step, self._workspace.tree_path(tree))
+                self._keep_tree(number, tree)
+            case WorkdirStep():
+                self._recipe(number, directory_entries(step, self._snapshots, mtime_ns=self._now_ns))
+            case _:
+                raise AssertionError(step)
 
     def _came_out_as_before(self, number: int) -> bool:
         """Whether a copy out of a stage that ran again has the files that it had; its layer then is the one of before."""
@@ -270,17 +277,14 @@ class Solver:
         if not isinstance(step, CopyStep) or number not in self._wanted or all(isinstance(o, str) for o in step.origins):
             return False
         earlier = self._resemblance.find_result(number)
-        if earlier is None or not self._take_over(number, earlier):
-            return False
-        self._finish(number, is_cached=True)
-        return True
+        return earlier is not None and self._take_over(number, earlier)
 
     def _take_over(self, number: int, earlier: str) -> bool:
         """Make the result of another key this step's; False when it is not there any more."""
         key = self._job.keys[number]
         result = self._cache.packed(earlier, str(self._compression))
         if number not in self._wanted:
-            if not self._is_at_hand(number, earlier):
+            if not self._take_kept(number, earlier):
                 return False
         elif result is None:
             return False
@@ -296,15 +300,15 @@ class Solver:
         self._workspace.database.add_maker(key, like=earlier)
         return True
 
-    def _done_by_another(self, number: int) -> bool:
-        """Whether another build did the step while this one waited for its lock."""
+    def _take_anothers(self, number: int) -> bool:
+        """Have what another build has made of this step as its layer; False when there is nothing."""
         result = self._cache.packed(self._job.keys[number], str(self._compression))
         if result is not None:
             self._results[number] = result
             self._snapshots.set(number, Form(layer=result.layer))
             self._tell_of_layer(number, result)
             return True
-        return number not in self._wanted and self._is_at_hand(number)
+        return number not in self._wanted and self._take_known(number)
 
     def _run(self, number: int, step: RunStep) -> None:
         def output(stream: int, content: bytes) -> None:

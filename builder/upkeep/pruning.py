@@ -21,6 +21,7 @@ from pybuild.values import frozen
 
 # A database is written anew when this part of it is empty.
 _SPARSE = 0.25
+_PAGES = ("page_count", "freelist_count", "page_size")
 
 
 @frozen
@@ -146,9 +147,6 @@ def _tidy(workspace: Workspace) -> int:
         connection.execute("vacuum")
         connection.execute("pragma wal_checkpoint(truncate)")
         return max(0, int(free * size))
-
-
-_PAGES = ("page_count", "freelist_count", "page_size")
 
 
 def _forget_indexes(workspace: Workspace, connection: sqlite3.Connection) -> None:
