@@ -7,6 +7,7 @@ children with controllers. It is removed behind the step. Source: the kernel's c
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -54,8 +55,9 @@ def places(mountinfo: str, own: str) -> Mapping[str, Place]:
     found: dict[str, Place] = {}
     for place, names in _hierarchies(mountinfo, own):
         if place.version == 2:
-            for name in _read(f"{place.own}/cgroup.controllers").split() or _read(f"{place.top}/cgroup.controllers").split():
-                found.setdefault(name, place)
+            # What our own group lacks, as systemd gives cpu to few, one above may have.
+            for folder in (place.own, place.top):
+                found.update({name: place for name in _read(f"{folder}/cgroup.controllers").split() if name not in found})
         else:
             found.update(dict.fromkeys(names, place))
     return found
@@ -177,14 +179,19 @@ def _open_group(
     record: str,
     made: list[str],
 ) -> None:
+    is_enabled = False
     if version == 2 and controller not in _read(f"{parent}/cgroup.subtree_control").split():
         write(f"{parent}/cgroup.subtree_control", f"+{controller}")
+        is_enabled = True
     is_new = folder not in made
     if is_new:
         with open(record, "a", encoding="utf-8") as file:
             file.write(f"{folder}\n")
         os.mkdir(folder)
     try:
+        # cpu and pids are also given by a group that has processes, but then for threads: no process may go below it.
+        if _read(f"{folder}/cgroup.type").strip() not in ("", "domain"):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         for name, value, may_be_missing in settings[version]:
             with contextlib.suppress(*((OSError,) if may_be_missing else ())):
                 write(f"{folder}/{name}", value)
@@ -194,6 +201,8 @@ def _open_group(
     except OSError:
         if is_new:
             os.rmdir(folder)
+        if is_enabled:
+            write(f"{parent}/cgroup.subtree_control", f"-{controller}")
         raise
     if is_new:
         made.append(folder)

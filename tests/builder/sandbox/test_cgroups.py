@@ -63,6 +63,10 @@ def kernel(monkeypatch):
         make(path, *rest, **more)
         for name in ("cgroup.procs", "memory.max", "memory.swap.max", "cpu.max", "pids.max"):
             Path(path, name).write_text("")
+        # What the kernel makes below a group that has processes, if it makes it at all.
+        above = Path(path).parent / "cgroup.procs"
+        has_processes = above.exists() and above.read_text() != ""
+        Path(path, "cgroup.type").write_text("domain invalid\n" if has_processes else "domain\n")
 
     def rmdir(path, *rest, **more):
         for file in Path(path).iterdir():
@@ -89,6 +93,23 @@ def test_version_2_is_asked_for_controllers_and_limits(tmp_path, monkeypatch, ke
         (folder / "memory.events").write_text("low 0\nmax 9\noom 1\noom_kill 1\n")
         assert group.ran_out_of_memory()
     assert not folder.exists()
+
+
+def test_below_a_group_with_processes_there_is_no_group_for_them(tmp_path, monkeypatch, kernel):
+    top = tmp_path / "top"
+    line = unified(top)
+    (top / "user/me/cgroup.procs").write_text("1\n")
+    monkeypatch.setattr(cgroups, "here", lambda: places(line, "0::/user/me\n"))
+    with cgroups.limited(Confinement(pids=7), "x", str(tmp_path / "record")) as group:
+        assert group == Group((str(top / "user/pybuild-x"),))
+        assert (top / "user/me/cgroup.subtree_control").read_text() == "-pids"
+    assert not (top / "user/me/pybuild-x").exists()
+
+
+def test_a_controller_that_our_group_lacks_may_be_had_above(tmp_path):
+    line = unified(tmp_path)
+    (tmp_path / "user/me/cgroup.controllers").write_text("memory pids")
+    assert places(line, "0::/user/me\n")["cpu"] == Place(f"{tmp_path}/user/me", str(tmp_path), 2)
 
 
 def test_what_cannot_be_enforced_is_said_and_no_more(tmp_path, monkeypatch):
