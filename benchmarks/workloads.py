@@ -64,6 +64,14 @@ def _written(folder: Path, base: str) -> None:
     (folder / "Dockerfile").write_text(f"FROM {base}\nRUN dd if=/dev/urandom of=/model.bin bs=1M count=1024\n")
 
 
+def _tree(folder: Path, base: str) -> None:
+    """13,000 files and 300 MB, of half random and half text as a distribution's are; then a third of the folders goes."""
+    seed = "yes 'layer manifest digest index' | head -c 12k > /text; mkdir /seed; for f in $(seq 100)"
+    seed += "; do { head -c 12k /dev/urandom; cat /text; } > /seed/$f; done"
+    make = f"{seed}; for d in $(seq 130); do mkdir -p /srv/$((d % 10)); cp -r /seed /srv/$((d % 10))/$d; done; rm -r /seed /text"
+    (folder / "Dockerfile").write_text(f"FROM {base}\nRUN {make}\nRUN rm -r /srv/3 /srv/6 /srv/9\n")
+
+
 def _stages(folder: Path, base: str) -> None:
     stages = (f"FROM {base} AS stage{number}\nRUN sleep 2; echo {number} > /out\n" for number in range(3))
     copies = (f"COPY --from=stage{number} /out /out{number}\n" for number in range(3))
@@ -105,6 +113,7 @@ WORKLOADS = {
         Workload("gigabyte", "one file of 1 GiB", _gigabyte),
         Workload("runs", "20 RUN steps over busybox", _runs, _another("echo 10 > /file10"), "the eleventh RUN"),
         Workload("written", "a RUN that writes 1 GiB", _written),
+        Workload("tree", "RUN writes 13,000 files, 300 MB, RUN removes a third", _tree),
         Workload("stages", "three stages that sleep 2 s", _stages, _another("echo 1 > /out"), "one stage"),
     )
 }
