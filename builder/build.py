@@ -157,6 +157,7 @@ class _Build:
         """The results of the target's steps, out of the cache or freshly made; the recorder gets all keys."""
         graph, request = plan.graph, self._request
         reading = Reading(graph, plan.source, self._contexts, self._workspace, recorder.note_read, self._asked)
+        reading.ahead(request.jobs)
         keys = recorder.keys = step_keys(graph, reading.digest, timestamp=request.timestamp)
         fresh: frozenset[int] = frozenset()
         anew: frozenset[int] = frozenset()

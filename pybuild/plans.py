@@ -14,7 +14,6 @@ from pybuild.builder.lint.inquiry import at_hand, planned
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import default_root
 from pybuild.registry import Platform, Store
-from pybuild.registry.progress import Transferred
 
 
 def plan(
@@ -49,11 +48,7 @@ def plan(
     )
     place = Path(root).absolute() if root is not None else default_root(os.environ)
     with at_hand(request, place) as here:
-        return planned(here, Store.open(place), listener=_unheard)[0]
-
-
-def _unheard(event: Transferred) -> None:
-    """Nothing is shown of a transfer: configs are small."""
+        return planned(here, Store.open(place))[0]
 
 
 def as_json(graph: BuildGraph) -> str:

@@ -86,8 +86,8 @@ def run(tasks: Sequence[Callable[[], None]], stop: Stop, *, jobs: int, seconds: 
             ended.put(None)
 
     count = min(max(jobs, 1), len(waiting))
-    for _ in range(count):
-        threading.Thread(target=work, daemon=True).start()
+    for number in range(count):
+        threading.Thread(target=work, name=f"transfer_{number}", daemon=True).start()
     left, stopped = count, None
     end = None if seconds is None else time.monotonic() + seconds
     try:

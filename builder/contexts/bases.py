@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
+from pybuild.builder.contexts.together import together
 from pybuild.builder.errors import ContextError
 from pybuild.builder.graph import BuildGraph, CopyStep, Pairs, RunStep, SourceStep
 from pybuild.builder.planning.wanted import Wanted
@@ -12,7 +14,7 @@ from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Digest, Image, ImageConfig, Platform, Reference, Store, lazy
 from pybuild.registry.errors import PlatformNotFound
-from pybuild.registry.progress import Transferred
+from pybuild.registry.progress import Transferred, one_at_a_time
 from pybuild.registry.reference import same_image
 
 LAYOUT = "oci-layout://"
@@ -45,16 +47,20 @@ def resolve(
     images: tuple[Wanted, ...], request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]
 ) -> dict[Wanted, Image]:
     """These images; layers may be in their registry still (see `complete`). Raises RegistryError and ContextError."""
-    return {image: _resolve(image, request, store, listener) for image in images}
+    found = {image: _find(image, request, store) for image in images}
+    missing = [image for image, here in found.items() if here is None]
+    if missing:
+        tell = one_at_a_time(listener)
+        pulls = [partial(_pull, image, request, store, tell) for image in missing]
+        found |= dict(zip(missing, together(pulls, jobs=request.jobs), strict=True))
+    return {image: here for image, here in found.items() if here is not None}
 
 
-def look_up(
-    wanted: Wanted, request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]
-) -> tuple[Digest, ImageConfig]:
+def look_up(wanted: Wanted, request: BuildRequest, store: Store) -> tuple[Digest, ImageConfig]:
     """The manifest's digest and the config of an image; no layer is fetched. Raises RegistryError and ContextError."""
     place = _place(wanted, request)
     if place.startswith(LAYOUT):
-        image = _resolve(wanted, request, store, listener)
+        image = _from_layout(place.removeprefix(LAYOUT), store, wanted.context or "", wanted.platform)
         return image.manifest.descriptor.digest, image.config
     reference, platform = Reference.parse(place), wanted.platform
     found = None if request.pull else store.tagged(reference)
@@ -73,7 +79,8 @@ def _place(wanted: Wanted, request: BuildRequest) -> str:
     return wanted.name if wanted.context is None else dict(request.contexts)[wanted.context].removeprefix(IMAGE)
 
 
-def _resolve(wanted: Wanted, request: BuildRequest, store: Store, listener: Callable[[Transferred], None]) -> Image:
+def _find(wanted: Wanted, request: BuildRequest, store: Store) -> Image | None:
+    """An image that is in a layout or in the store; None for one that a registry is to be asked for."""
     place, platform = _place(wanted, request), wanted.platform
     if place.startswith(LAYOUT):
         return _from_layout(place.removeprefix(LAYOUT), store, wanted.context or "", platform)
@@ -87,10 +94,15 @@ def _resolve(wanted: Wanted, request: BuildRequest, store: Store, listener: Call
                 return image
             if not suits and reference.digest:
                 raise PlatformNotFound(f"{place} is for {image.config.platform}, not for {platform}")
+    return None
+
+
+def _pull(wanted: Wanted, request: BuildRequest, store: Store, listener: Callable[[Transferred], None]) -> Image:
     from pybuild.registry.transfer import pull
 
+    reference = Reference.parse(_place(wanted, request))
     # What a step reads is fetched when it is known which steps are to be made.
-    return pull(store, reference, platform=platform, insecure=request.insecure, listener=listener, leave_layers=True)
+    return pull(store, reference, platform=wanted.platform, insecure=request.insecure, listener=listener, leave_layers=True)
 
 
 def complete(

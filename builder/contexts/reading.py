@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pybuild.builder.contexts.context import Context, choice_of
+from pybuild.builder.contexts.together import together
 from pybuild.builder.errors import BuildError
 from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, RunStep, Step
 from pybuild.builder.workspace import Workspace
@@ -30,12 +32,18 @@ class Reading:
         note: Callable[[Step, str, str], None],
         remotes: Callable[[], Remotes],
     ) -> None:
+        self._graph = graph
         self._source = source
         self._contexts = contexts
         self._workspace = workspace
         self._note = note
         self._known: dict[tuple[int, str], str] = {}
         self.remotes = remotes() if any(isinstance(step, HttpStep | GitStep) for step in graph.steps) else None
+
+    def ahead(self, jobs: int) -> None:
+        """Ask for all that is fetched, several at a time. Raises BuildError and RegistryError."""
+        steps = [step for step in self._graph.steps if isinstance(step, HttpStep | GitStep)]
+        together([partial(self.digest, step, "") for step in steps], jobs=jobs)
 
     def digest(self, step: Step, origin: str) -> str:
         """What a step reads out of the context of a name; of what is fetched, all, and the name does not count.

@@ -27,7 +27,6 @@ from pybuild.builder.workspace import Workspace
 from pybuild.grammar import DockerfileError, Source, parse
 from pybuild.grammar.instructions import Dockerfile
 from pybuild.registry import Digest, ImageConfig, Platform, RegistryError, Store
-from pybuild.registry.progress import Transferred
 from pybuild.values import frozen
 
 Error = BuildError | DockerfileError | RegistryError
@@ -44,7 +43,7 @@ class Checked:
     error: Error | None
 
 
-def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]) -> Checked:
+def check(request: BuildRequest, store: Store) -> Checked:
     """Lint all stages, or those that the target needs, and plan the target. Raises ContextError and DockerfileError."""
     platform = request.platform or Platform.here()
     source, dockerfile, known = _known(request, platform)
@@ -52,7 +51,7 @@ def check(request: BuildRequest, store: Store, *, listener: Callable[[Transferre
 
     def look_up(image: Wanted) -> tuple[Digest, ImageConfig]:
         if image not in seen:
-            seen[image] = bases.look_up(image, request, store, listener=listener)
+            seen[image] = bases.look_up(image, request, store)
         return seen[image]
 
     configs: dict[str, ImageConfig] = {}
@@ -89,13 +88,13 @@ def at_hand(request: BuildRequest, root: Path) -> Iterator[BuildRequest]:
         yield here
 
 
-def planned(request: BuildRequest, store: Store, *, listener: Callable[[Transferred], None]) -> tuple[BuildGraph, Source]:
+def planned(request: BuildRequest, store: Store) -> tuple[BuildGraph, Source]:
     """The plan of a build; of the images no more than their configs is fetched. Raises what a build's planning does."""
     platform = request.platform or Platform.here()
     bases.check(request.contexts)
     source, dockerfile, known = _known(request, platform)
     options = options_of(request, platform, known.folders)
-    return _planned(dockerfile, options, lambda image: bases.look_up(image, request, store, listener=listener)), source
+    return _planned(dockerfile, options, lambda image: bases.look_up(image, request, store)), source
 
 
 def _planned(dockerfile: Dockerfile, options: Options, look_up: Callable[[Wanted], tuple[Digest, ImageConfig]]) -> BuildGraph:

@@ -12,11 +12,13 @@ import os
 import posixpath
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import BinaryIO
 
 from pybuild.builder.contexts.context import Context, is_local
 from pybuild.builder.contexts.ignore import Ignore
+from pybuild.builder.contexts.together import together
 from pybuild.builder.errors import ContextError, LayerError
 from pybuild.builder.graph import GitStep
 from pybuild.builder.layers.copying import archived
@@ -34,6 +36,8 @@ from pybuild.grammar import Span
 from pybuild.values import replace
 
 _NOWHERE = Span(1, 1, 1, 2)
+# Standard input, and images, which are asked for when it is known that they are needed.
+_NOT_FETCHED = ("-", "oci-layout://", "docker-image://")
 _IGNORE = ".dockerignore"
 # BuildKit's name for the one file of a context that is no archive.
 _ONLY_FILE = "context"
@@ -63,8 +67,21 @@ class _Localiser:
         self._moments: dict[str, int] = {}
 
     def of(self, request: BuildRequest) -> BuildRequest:
+        self._ahead(request)
         request = self._local(request)
-        return replace(request, moments=tuple(self._moments.items()))
+        return replace(request, moments=tuple(sorted(self._moments.items())))
+
+    def _ahead(self, request: BuildRequest) -> None:
+        """Fetch what is elsewhere, several at a time; what is no address is left to whoever looks at them one by one."""
+
+        def fetch(name: str, place: str) -> None:
+            with suppress(ContextError):
+                address = self._address(place)
+                _ = self._checkout(name, address) if address is not None else self._fetched(place)
+
+        places = [("", request.context), *request.contexts]
+        elsewhere = [pair for pair in places if not is_local(pair[1]) and not pair[1].startswith(_NOT_FETCHED)]
+        together([partial(fetch, *pair) for pair in elsewhere], jobs=request.jobs)
 
     def _local(self, request: BuildRequest) -> BuildRequest:
         named, plain = [], []
@@ -94,7 +111,7 @@ class _Localiser:
 
     def _named(self, name: str, place: str) -> str | None:
         """The folder for a named context that is none, None for one that needs nothing."""
-        if is_local(place) or place.startswith(("oci-layout://", "docker-image://")):
+        if is_local(place) or place.startswith(_NOT_FETCHED):
             return None
         address = self._address(place)
         if address is not None:

@@ -13,7 +13,6 @@ from pybuild.calls import check_json, outline_json, outline_text, targets_json, 
 from pybuild.grammar import Span
 from pybuild.linting import StoredConfigs
 from pybuild.registry import RegistryError, Store
-from pybuild.registry.progress import Transferred
 from pybuild.reports import Checked as Reported
 from pybuild.reports import as_text
 
@@ -64,7 +63,7 @@ def _request(context: str, options: Mapping[str, object]) -> BuildRequest:
 
 
 def _check(request: BuildRequest, form: str) -> int:
-    found = check(request, Store.open(default_root(os.environ)), listener=_unheard)
+    found = check(request, Store.open(default_root(os.environ)))
     if form == "json":
         _write(check_json(found.report.findings, found.source, _told(found)))
     else:
@@ -84,10 +83,6 @@ def _told(found: Checked) -> tuple[str, Span | None] | None:
 
 def _reported(found: Checked) -> Reported:
     return Reported(found.source, found.report, found.can_mend)
-
-
-def _unheard(event: Transferred) -> None:
-    """Nothing is shown of a transfer: configs are small."""
 
 
 def _write(text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from real.command import COMMAND
+from real.foreign import run
 
 from pybuild.registry import Store
 
@@ -342,3 +343,19 @@ def test_what_is_shown_is_compared_mount_by_mount(build, context, root):
     store = Store.open(root)
     with tarfile.open(store.path(store.find("x").manifest.layers[-1].digest)) as archive:
         assert archive.extractfile("f").read() == b"a\nb\na\n"
+
+
+@pytest.mark.peers("umoci", "skopeo", "docker-registry")
+def test_a_base_that_has_moved_counts_with_pull_alone(build, pybuild, context, registry, ubuntu, tmp_path):
+    name = registry.name(f"moving/base:{os.getpid()}")
+    run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{ubuntu}:latest", f"docker://{name}")
+    folder = context(f"FROM {name} AS made\nRUN cat /version > /copy; true\nFROM {name}\nCOPY --from=made /copy /copy\n")
+    first = build(folder)[2]
+    (tmp_path / "next").mkdir()
+    (tmp_path / "next/Dockerfile").write_text(f"FROM {name}\nRUN echo 2 > /version\n")
+    pybuild("--root", tmp_path / "other", "build", "-t", name, "--push", tmp_path / "next")
+    assert build(folder) == ([], ["RUN cat /version > /copy; true", "COPY --from=made /copy /copy"], first)
+    ran, _, moved = build(folder, "--pull")
+    assert len(ran) == 2 and moved != first
+    assert f"{name} is another image:" in pybuild("why").out
+    assert build(folder)[2] == moved, "what was pulled is what the store has of that name"

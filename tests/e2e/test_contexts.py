@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import datetime
 import gzip
 import io
@@ -10,6 +11,7 @@ import json
 import lzma
 import os
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -252,3 +254,35 @@ def test_the_time_that_a_context_or_a_stage_has(pybuild, context, site, tmp_path
         "which is not FROM scratch"
         in pybuild("build", "--build-arg", "SOURCE_DATE_EPOCH=a", context("FROM busybox AS a\nFROM scratch\n"), code=2).err
     )
+
+
+class Meeting:
+    """What is asked for is held back until so many are: one after the other they would wait in vain."""
+
+    def __init__(self, count: int) -> None:
+        self.barrier = threading.Barrier(count)
+
+    def __call__(self, path: str) -> None:
+        if path.startswith("/met"):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.barrier.wait(20)
+
+
+@pytest.mark.parametrize("what", ["urls", "contexts"])
+def test_what_is_elsewhere_is_asked_for_at_the_same_time(what, pybuild, context, site):
+    for number in range(3):
+        site.files[f"/met{number}"] = f"{number}".encode()
+    site.before = meeting = Meeting(3)
+    if what == "urls":
+        pybuild("build", context("FROM scratch\n" + "".join(f"ADD {site.url}/met{n} /{n}\n" for n in range(3))))
+    else:
+        named = [word for n in range(3) for word in ("--build-context", f"n{n}={site.url}/met{n}")]
+        pybuild("build", *named, context("FROM scratch\n" + "".join(f"COPY --from=n{n} /context /{n}\n" for n in range(3))))
+    assert not meeting.barrier.broken
+    assert sorted(site.asked) == [f"GET /met{n} 200" for n in range(3)], "each of them once"
+
+
+def test_of_several_that_are_not_there_the_first_is_told(pybuild, context, site):
+    folder = context(f"FROM scratch\nADD {site.url}/one /\nADD {site.url}/two /\n")
+    for _ in range(3):
+        assert "Dockerfile:2:5: " in pybuild("build", folder, code=1).err

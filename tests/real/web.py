@@ -8,7 +8,7 @@ import hashlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +21,7 @@ MODIFIED = 1_500_000_000
 class Site:
     """What is where: files by path, redirects, statuses, and a folder of bare git repositories under `/git/`.
 
-    `has_marks`: it gives an ETag and Last-Modified, and answers 304. `asked` are the requests, `GET /path 200`.
+    `before` is called with each path that is asked for. `has_marks`: it gives an ETag and Last-Modified, and answers 304. `asked` are the requests, `GET /path 200`.
     """
 
     repositories: Path
@@ -34,6 +34,7 @@ class Site:
     has_marks: bool = True
     heeds_marks: bool = True
     url: str = ""
+    before: Callable[[str], None] = lambda path: None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -45,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
+        self.site.before(path)
         if path.startswith("/git/"):
             self._git()
         elif path in self.site.redirects:
