@@ -55,13 +55,17 @@ class Attachments:
         self._resources.close()
 
     @contextlib.contextmanager
-    def of(self, step: RunStep, snapshots: Snapshots, scratch: str, *, check: Callable[[], None]) -> Iterator[Attached]:
+    def of(
+        self, step: RunStep, snapshots: Snapshots, scratch: str, *, check: Callable[[], None], are_caches_moved: bool = False
+    ) -> Iterator[Attached]:
         """What a step's mounts need, for as long as the context lasts; `check` may raise while a cache is waited for.
 
-        Raises BuildError when something that is asked for is not there.
+        Caches that are moved to where the command has them, for want of mounts, are the step's alone meanwhile. Raises
+        BuildError when something that is asked for is not there.
         """
         with contextlib.ExitStack() as stack:
             made = _Made(step, snapshots, scratch, check, stack)
+            made.are_caches_moved = are_caches_moved
             # Locks in one order, so that two steps never wait for each other.
             for number, mount in sorted(enumerate(step.mounts), key=lambda pair: pair[1].id or ""):
                 made.number = number
@@ -149,7 +153,10 @@ class Attachments:
         cache = Cache(mount.id or mount.target or "", seed, mount.mode, mount.uid, mount.gid)
         if cache not in made.caches:
             fill = None if seed is None else lambda path: self._fill(mount, path, made)
-            context = taken(cache, mount.sharing or "shared", self._workspace, fill=fill, check=made.check)
+            sharing = mount.sharing or "shared"
+            if made.are_caches_moved and sharing == "shared":
+                sharing = "locked"
+            context = taken(cache, sharing, self._workspace, fill=fill, check=made.check)
             made.caches[cache] = made.stack.enter_context(context)
         if mount.origin is None and not _is_inside(made.caches[cache], source):
             hint = "without from=, source= is a path inside of the cache itself; from= names what a new cache begins with"
@@ -231,6 +238,7 @@ class _Made:
         self.caches: dict[Cache, str] = {}
         self.agents = 0
         self.number = 0
+        self.are_caches_moved = False
 
     def add(self, target: str | None, origin: Overlay | Folder | Secret | Memory, source: str = "") -> None:
         assert target is not None

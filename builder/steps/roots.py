@@ -22,6 +22,9 @@ class Root(Protocol):
     def prepare(self, furniture: Furniture, attachments: tuple[Attachment, ...] = ()) -> None:
         """Make it ready for the command. Raises SandboxError."""
 
+    def close(self) -> None:
+        """Take out what `prepare` put in, before what it belongs to is given up. Idempotent."""
+
     def changes(self, missing: Iterable[str]) -> str:
         """Behind the command: a tree of what it has changed, in the folder that the root was made in.
 
@@ -40,6 +43,9 @@ class OverlayRoot:
         return self._overlay
 
     def prepare(self, furniture: Furniture, attachments: tuple[Attachment, ...] = ()) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def changes(self, missing: Iterable[str]) -> str:
@@ -62,9 +68,12 @@ class CopiedRoot:
             self._stand = Stand(furniture, attachments, self._copy.path, self._folder)
             self._stand.put_up()
 
-    def changes(self, missing: Iterable[str]) -> str:
+    def close(self) -> None:
         if self._stand is not None:
             self._stand.take_down()
+
+    def changes(self, missing: Iterable[str]) -> str:
+        self.close()
         clear(self._copy.path, missing)
         self._copy.write_changes(f"{self._folder}/upper")
         return f"{self._folder}/upper"

@@ -145,7 +145,8 @@ class Runner:
             furniture = furnish(self._provided(step, kind, stack), root.rootfs, lookup)
             group = held.enter_context(limited(self._options.confinement, os.urandom(6).hex(), f"{scratch}/{GROUPS}"))
             self._tell_once(group.refused)
-            attached = held.enter_context(self._attachments.of(step, snapshots, scratch, check=check))
+            is_bare = ground.isolation == "chroot"
+            attached = held.enter_context(self._attachments.of(step, snapshots, scratch, check=check, are_caches_moved=is_bare))
             missing = (*(path for path, _ in furniture.missing), *traces(lookup, (item.target for item in attached.attachments)))
             env = {"HOME": account.home} | dict(step.env) | dict(step.proxies) | dict(attached.variables)
             command = Command(
@@ -162,6 +163,7 @@ class Runner:
                 groups=group.folders,
                 limits=tuple((limit.name, limit.soft, limit.hard) for limit in self._options.limits),
             )
+            held.callback(root.close)
             root.prepare(furniture, attached.attachments)
             code = self._server.run(command, output=listen, is_last=self._is_last())
             if code != 0:

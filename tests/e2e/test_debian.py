@@ -89,3 +89,8 @@ def test_as_an_ordinary_user(folder, home):
     check(done.stdout)
     code = run_as_user(home, *COMMAND, "--root", home / "store", "run", "t", "sudo", "stat", "-c", "%u:%g:%a", "hello")
     assert code.stdout == "1:4:4750\n"
+
+
+def test_by_chroot_alone(pybuild, folder, tmp_path):
+    said = pybuild(*ARGUMENTS, "--isolation", "chroot", folder(tmp_path / "context", BASE)).err
+    assert "Setting up sudo" in said and "/usr/local/bin/listen cap_net_bind_service=ep\n" in said
