@@ -12,9 +12,8 @@ from contextlib import ExitStack
 from pybuild.registry import lazy, media, parallel
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.digest import Digest
-from pybuild.registry.download import Download
 from pybuild.registry.ends import StoredContent
-from pybuild.registry.errors import BlobNotFound, InvalidDocument, InvalidReference, NotInRegistry
+from pybuild.registry.errors import BlobNotFound, InvalidDocument, InvalidReference
 from pybuild.registry.growing import Growing, stream
 from pybuild.registry.incoming import MakeTap, MakeTaps, check_layers, diff_ids_of, receive, taking_back, untapped
 from pybuild.registry.model import Descriptor, Index, Manifest, is_index
@@ -82,7 +81,7 @@ def pull(
     ):
         found = sources.first(lambda repository: _resolve(repository, reference, platform or Platform.here()))
         layers = tuple({layer.digest: layer for layer in found.manifest.layers}.values())
-        wanted = () if leave_layers else layers
+        wanted = () if leave_layers else tuple(layer for layer in layers if layer.media_type not in media.FOREIGN_LAYERS)
         make_tap = taps(diff_ids_of([(found.manifest, found.config)]))
         with ExitStack() as writers:
             tasks = [_fetching(store, sources, layer, tell, stop, writers, make_tap, fetched) for layer in wanted]
@@ -114,25 +113,23 @@ def push(
     descriptor = manifest.descriptor
     if reference.digest and reference.digest != descriptor.digest:
         raise InvalidReference(f"cannot push {descriptor.digest} as {reference.familiar}", hint="push to a tag")
-    blobs = tuple({blob.digest: blob for blob in manifest.blobs}.values())
+    blobs = {blob.digest: blob for blob in manifest.blobs if blob.media_type not in media.FOREIGN_LAYERS}.values()
     for blob in blobs:
-        is_foreign = blob.media_type in media.FOREIGN_LAYERS
-        if not store.has(blob) and not is_foreign and not repositories(store, blob.digest):
+        if not store.has(blob) and not repositories(store, blob.digest):
             raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="build or pull the image again")
     tell, stop = one_at_a_time(listener), stop or Stop()
     actions = ("pull", "push")
     with store.in_use(), Sources(reference, insecure=insecure, patience=patience, connections=jobs, actions=actions) as sources:
         repository = sources.main
-        sent = [blob for blob in blobs if store.has(blob) or blob.media_type not in media.FOREIGN_LAYERS]
         parallel.run(
-            [_sending(store, repository, blob, tell, stop) for blob in sent],
+            [_sending(store, repository, blob, tell, stop) for blob in blobs],
             stop,
             jobs=jobs,
             seconds=patience.left if patience else None,
         )
         stop.check_next()
         repository.put_manifest(manifest, str(reference.tag or descriptor.digest))
-        remember(store, repository.name, (blob.digest for blob in sent))
+        remember(store, repository.name, (blob.digest for blob in blobs))
     return descriptor
 
 
@@ -237,19 +234,12 @@ def _fetching(
     make_tap: MakeTap,
     fetched: list[Digest],
 ) -> Callable[[], None]:
-    def get(download: Download) -> None:
-        try:
-            sources.first(download.fetch)
-        except NotInRegistry as error:
-            if blob.media_type in media.FOREIGN_LAYERS:
-                error.hint = "this layer may not be redistributed: images for Windows are not supported"
-            raise
-
     def fetch() -> None:
         if store.has(blob):
             _telling("exists", blob, tell, stop)(blob.size)
             return
-        receive(store, blob, get, writers, told=_telling("pull", blob, tell, stop), tap=make_tap(blob))
+        told = _telling("pull", blob, tell, stop)
+        receive(store, blob, lambda download: sources.first(download.fetch), writers, told=told, tap=make_tap(blob))
         fetched.append(blob.digest)
 
     return fetch

@@ -26,7 +26,7 @@ from pybuild.registry.errors import (
 from pybuild.registry.parts import Parts, reachable
 from pybuild.registry.referrers import fallback_tag, referrers
 from pybuild.registry.sources import Sources
-from pybuild.registry.transfer import push, push_index
+from pybuild.registry.transfer import pull, push, push_index
 from pybuild.registry.transports import Place, Settings, parse, source, target
 
 
@@ -373,6 +373,22 @@ def test_foreign_layers_are_not_fetched(faulty, store, make_image, do_copy, othe
     with faulty_registry() as second:
         do_copy(f"{faulty.host}/app:win", f"{second.host}/app:win")
         assert ("app", "win") in second.manifests and str(foreign.digest) not in second.blobs
+    assert faulty.count(str(foreign.digest)) == 0
+
+
+@pytest.mark.damaged  # the checker of layouts takes no foreign layers
+def test_a_pull_and_a_push_leave_foreign_layers_where_they_are(faulty, store, make_image, other_store):
+    from pybuild.registry import ImageConfig, Manifest
+
+    image = make_image(store, {"a": b"1"})
+    foreign = Descriptor(media.FOREIGN_LAYERS[0], store.add(b"windows", "").digest, 7)
+    config = ImageConfig(image.config.platform, diff_ids=(foreign.digest, *image.config.diff_ids)).encode()
+    manifest = Manifest.build(store.add(config, media.OCI_CONFIG), (foreign, *image.manifest.layers))
+    made = store.image(store.add(manifest.raw, manifest.media_type))
+    push(store, made, Reference.parse(f"{faulty.host}/app:win"))
+    assert foreign.digest not in faulty.blobs
+    pulled = pull(other_store, Reference.parse(f"{faulty.host}/app:win"))
+    assert pulled.manifest == manifest and not other_store.has(foreign) and other_store.has(image.manifest.layers[0])
     assert faulty.count(str(foreign.digest)) == 0
 
 
