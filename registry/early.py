@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from pybuild.registry.digest import Digest
 from pybuild.registry.errors import RegistryError
@@ -20,14 +21,26 @@ from pybuild.registry.progress import Listener
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Store
 
+if TYPE_CHECKING:
+    from pybuild.registry.retries import Patience
+    from pybuild.registry.sources import Sources
+
 _THREADS = 2
 
 
 class EarlyPush:
     """Sends blobs of a store to repositories, in the background. No thread is started before there is something to send."""
 
-    def __init__(self, store: Store, references: Sequence[Reference], *, insecure: bool, listener: Listener) -> None:
-        self._store, self._insecure, self._listener = store, insecure, listener
+    def __init__(
+        self,
+        store: Store,
+        references: Sequence[Reference],
+        *,
+        insecure: bool,
+        listener: Listener,
+        patience: Patience | None = None,
+    ) -> None:
+        self._store, self._insecure, self._listener, self._patience = store, insecure, listener, patience
         self._references = tuple({(reference.registry, reference.path): reference for reference in references}.values())
         self._waiting: SimpleQueue[tuple[Reference, Descriptor | Growing] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -87,8 +100,12 @@ class EarlyPush:
             self._threads.append(thread)
             thread.start()
 
-    def _work(self) -> None:
+    def _open(self, reference: Reference) -> Sources:
         from pybuild.registry.sources import Sources
+
+        return Sources(reference, insecure=self._insecure, patience=self._patience, connections=1, actions=("pull", "push"))
+
+    def _work(self) -> None:
         from pybuild.registry.transfer import push_blob, push_growing
 
         opened: dict[Reference, Sources] = {}
@@ -100,8 +117,7 @@ class EarlyPush:
                         continue
                     try:
                         if reference not in opened:
-                            sources = Sources(reference, insecure=self._insecure, connections=1, actions=("pull", "push"))
-                            opened[reference] = resources.enter_context(sources)
+                            opened[reference] = resources.enter_context(self._open(reference))
                         repository = opened[reference].main
                         if isinstance(item, Growing):
                             item = push_growing(self._store, repository, item, listener=self._listener, stop=self._stop)

@@ -19,7 +19,7 @@ from pybuild.registry.repository import Repository
 # What is smaller is sent when it is done: the registry may have it, or mount it, which only the digest tells.
 WORTHWHILE = 16 << 20
 # How much has to be there for the next piece.
-_PIECE = 16 << 20
+PIECE = 16 << 20
 
 
 class Growing:
@@ -88,7 +88,7 @@ def stream(repository: Repository, growing: Growing, stop: Stop) -> Pieces:
     reached = -1
     try:
         pieces.begin()
-        while size := growing.ready(pieces.offset, max(min(_PIECE, pieces.size), pieces.least)):
+        while size := growing.ready(pieces.offset, max(min(PIECE, pieces.size), pieces.least)):
             stop.check()
             try:
                 pieces.send(min(size, pieces.size))

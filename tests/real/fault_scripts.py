@@ -26,7 +26,8 @@ if __name__ == "__main__":
 from checker import check_layout
 
 from pybuild.builder.layers.tapping import taps
-from pybuild.registry import Digest, ImageConfig, Manifest, Platform, Reference, RegistryError, Store, media
+from pybuild.registry import Digest, ImageConfig, Manifest, Platform, Reference, RegistryError, Store, early, growing, media
+from pybuild.registry.early import EarlyPush
 from pybuild.registry.errors import NotInRegistry
 from pybuild.registry.retries import Patience
 from pybuild.registry.transfer import pull, push
@@ -69,6 +70,8 @@ class Trial:
         )
         path = f"faults/{seed}"
         self.way.follow(by_chance(seed))
+        if seed % 3 == 0:
+            self._send_ahead(store, image, path)
         pushed = self._try(lambda: push(store, image, Reference.parse(f"{self.way.host}/{path}:v1"), patience=PATIENCE))
         spoiled = self.way.has_spoiled()
         there = self._directly(path, place / "looked")
@@ -82,6 +85,28 @@ class Trial:
             if self._directly(path, place / "again") != image.manifest.raw:
                 raise Wrong("a push over a good way after a bad one is not right")
         self._pull(seed, path, image, Store.open(place / "pulled"))
+
+    def _send_ahead(self, store, image, path):
+        """Layers go while they are being written, as a build sends them; what comes of that the push looks after."""
+        ahead = EarlyPush(
+            store,
+            (Reference.parse(f"{self.way.host}/{path}:v1"),),
+            insecure=False,
+            listener=lambda event: None,
+            patience=PATIENCE,
+        )
+        for layer in image.manifest.layers:
+            content = store.read(layer)
+            store.delete(layer.digest)
+            with store.writer() as writer:
+                for end in sorted({len(content) // 3, len(content) // 2, len(content)}):
+                    writer.write(content[writer.size : end])
+                    ahead.grow(writer.path, end)
+                    # As long as a compressor takes.
+                    time.sleep(0.01)
+                writer.commit(layer.digest)
+                ahead.offer(layer, path=writer.path)
+        ahead.finish()
 
     def _pull(self, seed, path, image, target):
         name = Reference.parse(f"{self.way.host}/{path}:v1")
@@ -146,6 +171,17 @@ def _image(store, chance, sizes):
 
 
 @contextlib.contextmanager
+def small_pieces():
+    """Layers of a few thousand bytes are large."""
+    before = early.WORTHWHILE, growing.PIECE
+    early.WORTHWHILE, growing.PIECE = 2_000, 1_000
+    try:
+        yield
+    finally:
+        early.WORTHWHILE, growing.PIECE = before
+
+
+@contextlib.contextmanager
 def trial(kind, folder):
     """A trial against `docker-registry` or `serve`, in an empty folder."""
     with contextlib.ExitStack() as resources:
@@ -155,6 +191,7 @@ def trial(kind, folder):
         else:
             Store.open(folder / "served")
             host = resources.enter_context(served_store(folder / "served", writable=True)).host
+        resources.enter_context(small_pieces())
         way = resources.enter_context(bad_way(host))
         yield Trial(way, host, folder / "trials")
 
@@ -167,12 +204,10 @@ def main(arguments):
         for kind in ("docker-registry", "serve"):
             with trial(kind, Path(folder) / kind) as found:
                 since = time.monotonic()
-                for seed in range(first + (kind == "serve"), first + count, 2):
+                seeds = range(first + (kind == "serve"), first + count, 2)
+                for seed in seeds:
                     found.run(seed)
-                print(
-                    f"{kind}: {len(range(first, count, 2))} scripts, {found.counts} in {time.monotonic() - since:.0f} s",
-                    flush=True,
-                )
+                print(f"{kind}: {len(seeds)} scripts, {found.counts} in {time.monotonic() - since:.0f} s", flush=True)
     return 0
 
 
