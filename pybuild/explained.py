@@ -9,10 +9,11 @@ from pybuild.builder.records import explaining
 from pybuild.builder.records.explaining import Change, Explained, Explanation, where
 from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, UNTOUCHED, Build
 from pybuild.listings import since
-from pybuild.progress.text import printable, size
+from pybuild.progress.text import printable, seconds, size
 
 _WIDTH = 100
 _MOST_FILES = 12
+_LEAST_SAVED = 0.1
 _LONGEST = 60
 _GREEN, _BLUE, _RED, _YELLOW, _DIM, _BOLD, _PLAIN = (f"\x1b[{code}m" for code in ("32", "34", "31", "33", "2", "1", "0"))
 _WORDS = {
@@ -75,7 +76,13 @@ def _head(found: Explanation, now: float, paint: _Paint) -> Iterator[str]:
     steps = [step for step in found.steps if step.trace.kind != "SourceStep"]
     ran = sum(step.outcome.state in (RAN, FAILED) for step in steps)
     did = "ran no step: everything is as it was" if not ran else f"ran {ran} of {len(steps)} step{'' if len(steps) == 1 else 's'}"
-    yield f"{paint(_BOLD, _title(build))} {did}" + ("" if ran else f" ({len(steps)} hits)" if len(steps) != 1 else " (1 hit)")
+    saved = sum(step.saved_seconds for step in found.steps)
+    hits = f"{len(steps)} hits" if len(steps) != 1 else "1 hit"
+    if saved < _LEAST_SAVED:
+        more = "" if ran else f" ({hits})"
+    else:
+        more = f"; hits saved {seconds(saved)}" if ran else f" ({hits} saved {seconds(saved)})"
+    yield f"{paint(_BOLD, _title(build))} {did}{more}"
     if before is None:
         yield paint(_DIM, "the first build of this Dockerfile here: there is nothing to compare it with")
     else:
@@ -304,6 +311,7 @@ def explanation_document(found: Explanation) -> dict[str, object]:
                 "reason": step.reason,
                 "changes": [{"about": item.about, "name": item.name, "old": item.old, "new": item.new} for item in step.changes],
                 "made_by": step.maker.number if step.maker else None,
+                "saved_seconds": step.saved_seconds,
             }
             for step in found.steps
         ],

@@ -46,13 +46,17 @@ class Change:
 
 @frozen
 class Explained:
-    """A step, what became of it, and why. `reason` is for one that ran although nothing changed; `maker` made a hit's result."""
+    """A step, what became of it, and why. `reason` is for one that ran although nothing changed.
+
+    `maker` made a hit's result, which took it `saved_seconds`, as far as that is known.
+    """
 
     trace: Trace
     outcome: Outcome
     changes: tuple[Change, ...] = ()
     reason: str | None = None
     maker: Build | None = None
+    saved_seconds: float = 0.0
 
 
 @frozen
@@ -123,7 +127,14 @@ class _Explainer:
             return Explained(trace, outcome, changes, reason)
         if trace.kind == "SourceStep":
             return Explained(trace, outcome, changes)
-        return Explained(trace, outcome, maker=self._maker(trace.key))
+        maker = self._maker(trace.key)
+        return Explained(trace, outcome, maker=maker, saved_seconds=self._saved(trace, maker))
+
+    def _saved(self, trace: Trace, maker: Build | None) -> float:
+        if maker is None or maker.number == self._build.number:
+            return 0.0
+        number = next((item.number for item in maker.traces if item.key == trace.key), None)
+        return maker.outcomes[number].seconds if number is not None else 0.0
 
     def _changes(self, trace: Trace, old: Trace) -> tuple[Change, ...]:
         found = [*_own(trace, old), *_reads(trace, old, self._listing)]

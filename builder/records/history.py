@@ -154,6 +154,7 @@ class History:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._makers: dict[int, Build | None] = {}
 
     def has_outline(self, name: str) -> bool:
         """Whether a plan's part is there already."""
@@ -200,10 +201,15 @@ class History:
         return tuple(_build(row, ()) for row in rows)
 
     def maker(self, key: str) -> Build | None:
-        """The build that made the result with this key, without its traces; None when that is not known any more."""
+        """The build that made the result with this key; None when that is not known any more."""
         with self._database.mutex:
-            row = self._row(f"{_SELECT} where number = (select build from makers where key = ?)", key)
-        return _build(row, ()) if row else None
+            row = self._row("select build from makers where key = ?", key)
+        if row is None:
+            return None
+        number = int(str(row[0]))
+        if number not in self._makers:
+            self._makers[number] = self._read("where number = ?", number)
+        return self._makers[number]
 
     def listing(self, digest: str) -> dict[str, str] | None:
         """The files that a COPY read: what counts of each, by its name. None when that was not kept."""

@@ -33,7 +33,7 @@ def ended(build: Build | None) -> Build | None:
 
 def told(root: Path, **options) -> str:
     found = explanation(root=root)
-    steps = tuple(replace(step, outcome=replace(step.outcome, seconds=0.0)) for step in found.steps)
+    steps = tuple(replace(step, outcome=replace(step.outcome, seconds=0.0), saved_seconds=0.0) for step in found.steps)
     return "\n".join(explanation_lines(replace(found, steps=steps), now=found.build.moment + LATER, **options)) + "\n"
 
 
@@ -100,6 +100,17 @@ def test_steps_are_matched_by_what_they_say_and_then_by_where_they_stand():
 def test_a_copy_is_not_taken_for_a_run():
     old, new = (trace(0, "RUN x"),), (trace(0, "COPY x", kind="CopyStep"),)
     assert matched(new, old) == {}
+
+
+def test_what_hits_have_saved_is_said():
+    steps = (trace(0, "FROM a", kind="SourceStep"), trace(1, "RUN a", below=0), trace(2, "RUN b", below=1))
+    outcomes = {0: Outcome(HIT), 1: Outcome(RAN, 2.5), 2: Outcome(RAN, 1.0)}
+    first = Build(1, 0.0, 4.0, "Dockerfile", "", (), "sha256:1", {}, outcomes, steps)
+    second = replace(first, number=2, moment=5.0, outcomes={0: Outcome(HIT), 1: Outcome(HIT), 2: Outcome(RAN, 1.0)})
+    found = explain(second, first, listing=lambda digest: None, maker=lambda key: first)
+    assert [step.saved_seconds for step in found.steps] == [0.0, 2.5, 0.0]
+    assert explanation_lines(found, now=6.0)[0] == "build #2 ran 1 of 2 steps; hits saved 2.5s"
+    assert explanation_document(found)["steps"][1]["saved_seconds"] == 2.5
 
 
 def test_another_format_of_keys_is_said():
