@@ -56,7 +56,7 @@ def build(
     outputs: Sequence[Output] = (),
     push: bool = False,
     insecure: bool = False,
-    timestamp: int | None = None,
+    timestamp: int | str | None = None,
     verify_reproducible: bool = False,
     jobs: int = 4,
     allow: Sequence[str] = (),
@@ -76,11 +76,12 @@ def build(
 ) -> BuildResult:
     """Build an image from the Dockerfile of a folder; it is in the store afterwards, under `tags`.
 
-    `compression` is gzip, zstd or none, with `:level`. `timestamp`, in seconds since 1970, takes the place of the clock in the
-    image. `allow` has entitlements (security.insecure, network.host), `ssh` agents by their ids: a socket or keys, none for
-    $SSH_AUTH_SOCK; `add_hosts` names with addresses; `shm_size` is bytes. `progress` hears of everything that happens. A
-    Dockerfile with RUN should be built before the process starts threads; an ordinary user's is built by a child of this
-    process, in a user namespace. Raises BuildError, DockerfileError, RegistryError.
+    `compression` is gzip, zstd or none, with `:level`. `timestamp` takes the place of the clock in the image: seconds since
+    1970, or the name of what has a time, such as `context`. `allow` has entitlements (security.insecure, network.host), `ssh`
+    agents by their ids: a socket or keys, none for $SSH_AUTH_SOCK; `add_hosts` names with addresses; `shm_size` is bytes.
+    `progress` hears of everything that happens. A Dockerfile with RUN should be built before the process starts threads; an
+    ordinary user's is built by a child of this process, in a user namespace. Raises BuildError, DockerfileError,
+    RegistryError.
     """
     from pybuild.builder.build import build as build_request
 
@@ -89,11 +90,15 @@ def build(
 
         # One spelling for one thing: `gzip:1` finds what `gzip` has left in the records.
         compression = str(Compression.parse(compression))
+    given = dict(build_args or {})
+    if isinstance(timestamp, str):
+        # What has a time is found out where the argument is.
+        given.setdefault("SOURCE_DATE_EPOCH", timestamp)
     request = BuildRequest(
         context=os.fspath(context),
         dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,
         tags=tuple(Reference.parse(name) for name in tags),
-        build_args=tuple((build_args or {}).items()),
+        build_args=tuple(given.items()),
         labels=tuple((labels or {}).items()),
         target=target,
         contexts=tuple((build_contexts or {}).items()),
@@ -106,7 +111,7 @@ def build(
         outputs=tuple(outputs),
         push=push,
         insecure=insecure,
-        timestamp=timestamp,
+        timestamp=None if isinstance(timestamp, str) else timestamp,
         jobs=jobs,
         run=RunOptions(
             # Who gives all builds the host's network allows it.

@@ -54,6 +54,17 @@ def number(values: Values) -> int | None:
     return int(values[-1])
 
 
+def moment(values: Values) -> int | str | None:
+    """The last value as seconds since 1970, or as the name of what has a time."""
+    if not values:
+        return None
+    if values[-1].isascii() and values[-1].isdigit():
+        return int(values[-1])
+    if not values[-1][:1].isalpha():
+        raise ValueError(f"{values[-1]!r} is no time: give seconds since 1970, or a name such as 'context'")
+    return values[-1]
+
+
 def truth(values: Values) -> bool:
     """The last value as true or false, in docker's spellings."""
     text = values[-1].lower()
@@ -197,9 +208,9 @@ BUILD = (
     Option(
         ("--timestamp",),
         "timestamp",
-        number,
-        "Take the place of the clock, for equal digests.",
-        "SECONDS",
+        moment,
+        "Take the place of the clock, for equal digests: seconds, or a context or a stage that has a time.",
+        "SECONDS|NAME",
         environment="SOURCE_DATE_EPOCH",
     ),
     Option(

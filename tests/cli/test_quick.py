@@ -63,6 +63,8 @@ def test_the_environment_counts(monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "7")
     assert quick_build(["build", "."]).keywords["timestamp"] == 7
     assert quick_build(["build", "--timestamp", "9", "."]).keywords["timestamp"] == 9
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "context")
+    assert quick_build(["build", "."]).keywords["timestamp"] == "context"
 
 
 @pytest.mark.parametrize("line", [["images"], ["--version"], ["--root", "x", "images"], ["--root"], []])

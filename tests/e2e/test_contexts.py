@@ -238,6 +238,7 @@ def test_the_time_that_a_context_or_a_stage_has(pybuild, context, site, tmp_path
         return epoch
 
     assert label(f"{site.url}/git/r.git") == committed
+    assert label("--timestamp", "main", "--build-context", f"main={site.url}/git/r.git", f"{site.url}/git/r.git") == committed
     site.files["/x.tar"] = archive({"Dockerfile": last})
     assert label(f"{site.url}/x.tar", value="context") == "1500000000"
     assert label(f"{site.url}/x.tar") == "none"
