@@ -53,7 +53,12 @@ def enter(command: Command) -> None:
     os.chdir(command.rootfs.mountpoint)
     if command.setting.is_bare:
         if command.setting.network == "none":
-            kernel.unshare(kernel.CLONE_NEWNET)
+            try:
+                kernel.unshare(kernel.CLONE_NEWNET)
+            except OSError as error:
+                raise OSError(
+                    error.errno, f"--network=none takes a network namespace, which is refused: {error.strerror}"
+                ) from None
             raise_loopback()
         os.chroot(".")
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 
@@ -15,6 +16,7 @@ from pybuild.builder.sandbox.network import raise_loopback
 from pybuild.builder.sandbox.spec import DEVICES, INSECURE_DEVICES, LINKS, MASKED, MOUNTS, NO, READ_ONLY, SHM, Mount, Setting
 from pybuild.values import replace
 
+_LOOP_CTL_GET_FREE, _LOOP_MAJOR, _LOOPS = 0x4C82, 7, 8
 _NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 
 
@@ -88,6 +90,18 @@ def _lend_devices(dev: str) -> None:
             status = os.stat(f"/dev/{name}")
             os.makedirs(os.path.dirname(f"{dev}/{name}"), exist_ok=True)
             os.mknod(f"{dev}/{name}", status.st_mode, status.st_rdev)
+    # The machine's own may be in use: those that come next.
+    with contextlib.suppress(OSError):
+        for number in range(_first_free_loop() + _LOOPS):
+            os.mknod(f"{dev}/loop{number}", stat.S_IFBLK | 0o660, os.makedev(_LOOP_MAJOR, number))
+
+
+def _first_free_loop() -> int:
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
+    finally:
+        os.close(control)
 
 
 def _protect(stage: str) -> None:

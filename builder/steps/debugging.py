@@ -9,11 +9,13 @@ import contextlib
 import os
 import sys
 
+from pybuild.builder.errors import StepFailed
 from pybuild.builder.graph import RunStep
 from pybuild.builder.layers.changes import changes
 from pybuild.builder.layers.compression import Compression
 from pybuild.builder.layers.entry import Entry
 from pybuild.builder.layers.packing import pack
+from pybuild.builder.output import harmless
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command
 from pybuild.builder.sandbox.terminal import run_on_terminal
@@ -32,6 +34,7 @@ class Failure:
     """What a failed step has left. `held` keeps it."""
 
     step: RunStep
+    error: StepFailed
     command: Command
     root: Root
     missing: tuple[str, ...]
@@ -46,8 +49,10 @@ class Failure:
 def open_shell(failure: Failure, server: SpawnServer) -> None:
     """A shell as the step's user, in its directory, with its variables and mounts, on our own streams. Raises SandboxError."""
     environment = {"TERM": os.environ.get("TERM", "xterm")} | dict(failure.command.env)
+    shown = "".join(f"{harmless(line)}\n" for line in failure.error.output.split("\n"))
     sys.stderr.write(
-        f"\n{failure.step.name}\nfailed. This is a shell in its file system, as it left it, with its mounts, variables, user.\n"
+        f"\n{shown}{failure.error.message}\n"
+        "This is a shell in its file system, as it left it, with its mounts, variables, user.\n"
         "Leave it with 'exit' or Ctrl-D: the build then ends, and what was done here is gone.\n"
     )
     sys.stderr.flush()

@@ -171,7 +171,7 @@ class Runner:
                 if reserve.is_full(scratch):
                     error.hint = f"No space left on device: {reserve.ADVICE}"
                 if self._is_wanted(step):
-                    self.failure = Failure(step, command, root, missing, snapshots, held.pop_all())
+                    self.failure = Failure(step, error, command, root, missing, snapshots, held.pop_all())
                 raise error
             adopt_tree(root.changes(missing), place)
 

@@ -82,7 +82,7 @@ def _known(error: Exception) -> int:
 
     if isinstance(error, BuildError | DockerfileError | RegistryError):
         if isinstance(error, StepFailed) and error.output:
-            from pybuild.progress.text import harmless
+            from pybuild.builder.output import harmless
 
             shown = "\n".join(map(harmless, error.output.split("\n")))
             sys.stderr.write(f"{shown}\n\n")

@@ -6,6 +6,7 @@ import time
 from typing import TextIO
 
 from pybuild.builder.events import CANCELED, Event, Finished, Notice, StepFinished, StepOutput, StepStarted
+from pybuild.builder.output import harmless
 from pybuild.progress import text
 from pybuild.registry.progress import Transferred
 
@@ -51,7 +52,7 @@ class Plain:
             lines.append(rest[:_LONGEST_LINE])
             rest = rest[_LONGEST_LINE:]
         for line in lines:
-            self._line(f"#{self._steps[event.step]} {text.harmless(line.decode('utf-8', 'backslashreplace'))}")
+            self._line(f"#{self._steps[event.step]} {harmless(line.decode('utf-8', 'backslashreplace'))}")
         if rest:
             self._rests[event.step, event.stream] = rest
 

@@ -304,6 +304,31 @@ def test_entitlements(build):
     assert "there is no entitlement" in build("RUN true", options=("--allow", "everything"), code=2).err
 
 
+def test_insecure_mounts_images_of_disks(build, tmp_path):
+    """As BuildKit's own test of it does; also where the machine has its first loop devices in use."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    subprocess.run(["mke2fs", "-q", "-F", disk], check=True)
+    taken = []
+    try:
+        for _ in range(9):
+            command = ["losetup", "--show", "--find", disk]
+            taken.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+        script = "mkdir /m && mount -o loop -t ext4 /disk /m && ls /m && umount /m"
+        done = build(
+            "RUN [ ! -e /dev/fuse ] && [ ! -e /dev/loop-control ]",
+            "RUN --security=insecure [ -c /dev/fuse ] && [ -c /dev/loop-control ] && dmesg > /dev/null",
+            "COPY disk /",
+            f"RUN --security=insecure {script}",
+            disk=disk.read_bytes(),
+            options=("--allow", "security.insecure"),
+        )
+        assert "lost+found" in done.err
+    finally:
+        for device in taken:
+            subprocess.run(["losetup", "--detach", device], check=True)
+
+
 def test_insecure_is_for_the_step_alone(build):
     lines = (
         "RUN --security=insecure mount -t tmpfs x /tmp && mknod /tmp/x b 8 0 && echo mounted",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pybuild.progress.text import harmless
+from pybuild.builder.output import harmless
 
 
 @pytest.mark.parametrize(
