@@ -11,7 +11,7 @@ from pybuild.registry import media, parallel
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.download import InMemory
 from pybuild.registry.ends import Source, StoreEnd, Target
-from pybuild.registry.errors import InvalidDocument
+from pybuild.registry.incoming import check_config
 from pybuild.registry.model import Descriptor, Index, Manifest
 from pybuild.registry.parallel import Stop
 from pybuild.registry.parts import Parts, walk
@@ -19,8 +19,6 @@ from pybuild.registry.platform import Platform
 from pybuild.registry.progress import Listener, Transferred, one_at_a_time
 from pybuild.registry.referrers import referrers
 from pybuild.registry.remote import RegistryEnd
-
-_LARGEST_CONFIG = 8 << 20
 
 
 def copy(
@@ -50,7 +48,8 @@ def copy(
     attached = _attached(source, documents) if with_referrers else []
     blobs = {blob.digest: blob for document in (*documents, *attached) for blob in document.blobs}
     for document in documents:
-        _check_config(document.config)
+        if document.config is not None:
+            check_config(document.config)
     if isinstance(target, StoreEnd):
         target.expect(_images(source, documents))
     wanted = [blob for blob in blobs.values() if blob.media_type not in media.FOREIGN_LAYERS]
@@ -67,15 +66,10 @@ def copy(
 
 def read_config(source: Source, config: Descriptor) -> ImageConfig:
     """The config of an image at its source. Raises what the source does, and InvalidDocument."""
-    _check_config(config)
+    check_config(config)
     sink = InMemory()
     source.fetch(config, sink, lambda done: None)
     return ImageConfig.parse(sink.getvalue(), str(config.digest))
-
-
-def _check_config(config: Descriptor | None) -> None:
-    if config is not None and config.size > _LARGEST_CONFIG:
-        raise InvalidDocument(f"{config.digest}: a config of {config.size} bytes")
 
 
 def _images(source: Source, documents: list[Parts]) -> Iterator[tuple[Manifest, ImageConfig]]:

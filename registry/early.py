@@ -106,6 +106,7 @@ class EarlyPush:
         return Sources(reference, insecure=self._insecure, patience=self._patience, connections=1, actions=("pull", "push"))
 
     def _work(self) -> None:
+        from pybuild.registry.origins import remember
         from pybuild.registry.transfer import push_blob, push_growing
 
         opened: dict[Reference, Sources] = {}
@@ -124,6 +125,8 @@ class EarlyPush:
                         else:
                             push_blob(self._store, repository, item, listener=self._listener, stop=self._stop)
                         self.sent.add(item.digest.short)
+                        # Another name in the same registry has it mounted.
+                        remember(self._store, repository.name, (item.digest,))
                     except Stopped:
                         # What was being written has come to nothing, or all has.
                         continue

@@ -18,6 +18,8 @@ from pybuild.registry.model import Descriptor, Manifest
 from pybuild.registry.parts import reachable
 from pybuild.registry.store import Store
 
+_LARGEST_CONFIG = 8 << 20
+
 
 class Tap(Protocol):
     """Gets a blob's bytes as they come in, beside the store."""
@@ -115,6 +117,12 @@ def diff_ids_of(images: Iterable[tuple[Manifest, ImageConfig]]) -> dict[Digest, 
             if found.setdefault(layer.digest, diff_id) != diff_id:
                 raise DiffIdMismatch(expected=found[layer.digest], actual=diff_id, layer=layer.digest)
     return found
+
+
+def check_config(config: Descriptor) -> None:
+    """Raise InvalidDocument for a config that is too large to be one."""
+    if config.size > _LARGEST_CONFIG:
+        raise InvalidDocument(f"{config.digest}: a config of {config.size} bytes", hint=f"at most {_LARGEST_CONFIG} are taken")
 
 
 def check_layers(manifest: Manifest, config: ImageConfig, where: str) -> None:

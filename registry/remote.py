@@ -17,14 +17,10 @@ from pybuild.registry.progress import Action
 from pybuild.registry.reference import Reference
 from pybuild.registry.referrers import announce
 from pybuild.registry.repository import Repository
-from pybuild.registry.sessions import Unremembered, session
 from pybuild.registry.sources import Sources
 from pybuild.registry.store import Store
 from pybuild.registry.stream import Stream
-from pybuild.registry.upload import Upload
-
-# No more mounts are tried: each may cost a token.
-_MOST_MOUNTS = 2
+from pybuild.registry.upload import deliver
 
 
 class RegistryEnd:
@@ -72,24 +68,24 @@ class RegistryEnd:
 
     def take(self, blob: Descriptor, source: Source, told: Told) -> Action:
         """Have a blob mounted, or send it. Raises TransferError, DigestMismatch."""
-        repository = self.sources.main
-        if any(repository.mount(blob, origin) for origin in self._origins(blob, source)):
-            return "mounted"
-        with contextlib.ExitStack() as resources:
-            content = resources.enter_context(source.content(blob))
-            kept = resources.enter_context(session(self._store, repository.name, blob.digest)) if self._store else Unremembered()
-            Upload(repository, blob, content, session=kept, told=told, piece=self._piece).send()
-        return "push"
+        return deliver(
+            self.sources.main,
+            blob,
+            lambda: source.content(blob),
+            origins=self._origins(blob, source),
+            store=self._store,
+            told=told,
+            piece=self._piece,
+        )
 
     def _origins(self, blob: Descriptor, source: Source) -> tuple[str, ...]:
-        repository = self.sources.main
-        registry = repository.client.registry
+        registry = self.sources.main.client.registry
         known: list[str] = []
         if isinstance(source, RegistryEnd) and source.sources.main.client.registry == registry:
             known.append(source.sources.main.path)
         if self._store is not None:
             known += origins(self._store, blob.digest, registry)
-        return tuple(path for path in dict.fromkeys(known) if path != repository.path)[:_MOST_MOUNTS]
+        return tuple(dict.fromkeys(known))
 
     def put(self, document: Parts) -> None:
         """Take a document by its digest, and tell of it where it refers to another one. Raises TransferError, DigestMismatch."""

@@ -15,7 +15,7 @@ from pybuild.registry.digest import Digest
 from pybuild.registry.ends import StoredContent
 from pybuild.registry.errors import BlobNotFound, InvalidDocument, InvalidReference
 from pybuild.registry.growing import Growing, stream
-from pybuild.registry.incoming import MakeTap, MakeTaps, check_layers, diff_ids_of, receive, taking_back, untapped
+from pybuild.registry.incoming import MakeTap, MakeTaps, check_config, check_layers, diff_ids_of, receive, taking_back, untapped
 from pybuild.registry.model import Descriptor, Index, Manifest, is_index
 from pybuild.registry.origins import origins, remember, repositories
 from pybuild.registry.parallel import Stop, Stopped
@@ -27,10 +27,9 @@ from pybuild.registry.retries import Patience
 from pybuild.registry.sessions import session
 from pybuild.registry.sources import Sources
 from pybuild.registry.store import Image, Store
-from pybuild.registry.upload import Upload
+from pybuild.registry.upload import Upload, deliver
 from pybuild.values import frozen, replace
 
-_LARGEST_CONFIG = 8 << 20
 # No file system has as many layers: overlay takes 500.
 _MOST_LAYERS = 1000
 
@@ -167,18 +166,17 @@ def push_blob(store: Store, repository: Repository, blob: Descriptor, *, listene
     if repository.has(blob):
         listener(Transferred("exists", blob.digest.short, blob.size, blob.size))
         return
-    for origin in origins(store, blob.digest, repository.client.registry)[:2]:
-        if origin != repository.path and repository.mount(blob, origin):
-            listener(Transferred("mounted", blob.digest.short, blob.size, blob.size))
-            return
-    if not store.has(blob):
-        # It was left in another registry.
-        lazy.fetch(store, blob, patience=repository.client.patience)
+
+    def content() -> contextlib.closing[StoredContent]:
+        if not store.has(blob):
+            # It was left in another registry.
+            lazy.fetch(store, blob, patience=repository.client.patience)
+        return contextlib.closing(StoredContent(store.path(blob.digest)))
+
+    known = origins(store, blob.digest, repository.client.registry)
     told = _telling("push", blob, listener, stop)
-    with ExitStack() as resources:
-        content = resources.enter_context(contextlib.closing(StoredContent(store.path(blob.digest))))
-        kept = resources.enter_context(session(store, repository.name, blob.digest))
-        Upload(repository, blob, content, session=kept, told=told, piece=stop.piece).send()
+    if deliver(repository, blob, content, origins=known, store=store, told=told, piece=stop.piece) == "mounted":
+        listener(Transferred("mounted", blob.digest.short, blob.size, blob.size))
 
 
 def push_growing(store: Store, repository: Repository, growing: Growing, *, listener: Listener, stop: Stop) -> Descriptor:
@@ -214,8 +212,7 @@ def _resolve(repository: Repository, reference: Reference, platform: Platform) -
         chosen = Index.parse(content, kind, where).select(platform, where)
         content, kind = repository.manifest(chosen.digest)
     manifest = Manifest.parse(content, kind, where)
-    if manifest.config.size > _LARGEST_CONFIG:
-        raise InvalidDocument(f"{where}: a config of {manifest.config.size} bytes")
+    check_config(manifest.config)
     if len(manifest.layers) > _MOST_LAYERS:
         raise InvalidDocument(f"{where}: {len(manifest.layers)} layers", hint=f"no image has more than {_MOST_LAYERS}")
     raw_config = repository.read(manifest.config)

@@ -8,22 +8,51 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 
 from pybuild.registry.answers import Answer
 from pybuild.registry.errors import NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
 from pybuild.registry.model import Descriptor
 from pybuild.registry.pieces import CHUNK, Content, Guard, Pieces, TakesNoPieces, status_of
+from pybuild.registry.progress import Action
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import RETRIED_STATUSES
-from pybuild.registry.sessions import Session
+from pybuild.registry.sessions import Session, session
+from pybuild.registry.store import Store
 
 # Up to here one request is better than several.
 SMALL = 8 << 20
+# No more mounts are tried: each may cost a token.
+_MOST_MOUNTS = 2
 # 201 it should be; what another answer without a digest means is asked for.
 _ENDED = (200, 201, 202, 204)
 # What a registry says that has lost the upload.
 _LOST = (404, 416)
+
+
+def deliver(
+    repository: Repository,
+    blob: Descriptor,
+    content: Callable[[], AbstractContextManager[Content]],
+    *,
+    origins: Iterable[str],
+    store: Store | None,
+    told: Callable[[int], None],
+    piece: Guard = contextlib.nullcontext,
+) -> Action:
+    """Have a blob mounted from one of the repositories `origins`, or send it; what was done.
+
+    The store, if there is one, remembers how far it is. Raises TransferError, DigestMismatch, and what `told` and `piece` do.
+    """
+    for origin in [path for path in origins if path != repository.path][:_MOST_MOUNTS]:
+        if repository.mount(blob, origin):
+            return "mounted"
+    with ExitStack() as resources:
+        opened = resources.enter_context(content())
+        kept = resources.enter_context(session(store, repository.name, blob.digest)) if store else None
+        Upload(repository, blob, opened, session=kept, told=told, piece=piece).send()
+    return "push"
 
 
 class Upload:
