@@ -53,18 +53,23 @@ def complete(
 ) -> None:
     """Fetch the layers that were left in a registry; `tap` gives what else wants a layer's bytes as they come.
 
-    Raises BlobNotFound for a layer that nobody is known to have, TransferError, DigestMismatch.
+    Raises BlobNotFound for a layer that nobody is known to have, TransferError, DigestMismatch. An image that lies is forgotten.
     """
     layers = absent(store, image)
     if not layers:
         return
     from pybuild.registry import parallel
+    from pybuild.registry.errors import DiffIdMismatch
     from pybuild.registry.parallel import Stop
 
     tell, stop = one_at_a_time(listener), Stop()
-    with store.in_use(), ExitStack() as writers:
-        tasks = [_fetching(store, layer, tell, stop, writers, insecure, patience, tap) for layer in layers]
-        parallel.run(tasks, stop, jobs=jobs)
+    try:
+        with store.in_use(), ExitStack() as writers:
+            tasks = [_fetching(store, layer, tell, stop, writers, insecure, patience, tap) for layer in layers]
+            parallel.run(tasks, stop, jobs=jobs)
+    except DiffIdMismatch:
+        store.forget(image.descriptor.digest)
+        raise
 
 
 def fetch(store: Store, blob: Descriptor, *, insecure: bool = False, patience: Patience | None = None) -> None:
