@@ -127,7 +127,7 @@ def test_a_failing_step_gives_its_exit_code_and_ends_the_others(pybuild, context
     )
     start = time.monotonic()
     done = pybuild("build", "--build-context", f"ubuntu=oci-layout://{ubuntu}", folder, code=42)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert "last words" in done.err and "Dockerfile:4:1: exit code 42" in done.err
     assert "CANCELED" in done.err
 

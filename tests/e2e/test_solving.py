@@ -78,7 +78,7 @@ def test_a_failure_ends_the_others_and_comes_last(pybuild, base, context, root):
     )
     start = time.monotonic()
     done = pybuild("build", "--progress", "plain", *base, folder, code=42)
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
     before, _, end = done.err.rpartition("\n\nDockerfile:6:1: " if "\n\nDockerfile:6:1: " in done.err else "\n\nerror: ")
     assert "CANCELED" in before and before.endswith("last words"), done.err
     assert "exit code 42" in end and "exit code 3:" not in end and "CANCELED" not in end
