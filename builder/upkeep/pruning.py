@@ -118,6 +118,8 @@ def _sweep(workspace: Workspace, found: Holdings, chosen: tuple[Holding, ...]) -
                 _delete(connection, "blobs", "digest", gone)
                 _delete(connection, "uses", "name", [item.name for item in chosen])
         except sqlite3.OperationalError:
+            if not reserve.is_full(str(workspace.store.root)):
+                raise
             return False
         return True
 
