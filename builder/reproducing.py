@@ -30,8 +30,13 @@ from pybuild.builder.events import (
     Worked,
 )
 from pybuild.builder.layers.difference import Difference, differences
+from pybuild.builder.records.cache import LocalCache
+from pybuild.builder.records.explaining import where
+from pybuild.builder.records.history import History, Trace
+from pybuild.builder.records.sameness import digest_of
 from pybuild.builder.request import BuildRequest, BuildResult
-from pybuild.builder.workspace import Workspace, layers_of
+from pybuild.builder.steps.snapshots import Form
+from pybuild.builder.workspace import Layer, Workspace, layers_of
 from pybuild.registry import Image
 from pybuild.values import replace
 
@@ -149,10 +154,46 @@ def _explained(one: Image, two: Image, first: str, second: str) -> NotReproducib
             if layer.diff_id != other.diff_id:
                 maker = makers[number - offset] if number >= offset else "?"
                 lines.append(f"  layer {number + 1}, of {' '.join(maker.split())}:")
+                if origin := _origin(layer, mine, theirs):
+                    lines.append(f"      out of {origin}, which made other files")
                 lines += _file_lines(differences((mine.store, layer), (theirs.store, other)))
             elif layer.descriptor.digest != other.descriptor.digest:
                 lines.append(f"  layer {number + 1}: the same files, compressed to other bytes")
     return NotReproducible("two builds of the same gave different images:\n" + "\n".join(lines), hint=_ADVICE)
+
+
+def _origin(layer: Layer, mine: Workspace, theirs: Workspace) -> str | None:
+    """The first step of another stage that made what a layer was copied from, and made it otherwise the second time."""
+    build = History(mine.database).last()
+    traces = {trace.number: trace for trace in build.traces} if build else {}
+
+    def is_of_layer(trace: Trace) -> bool:
+        kept = LocalCache(mine).found(trace.key)
+        return kept is not None and any(item.diff_id == layer.diff_id for item in kept.layers)
+
+    def differs(trace: Trace) -> bool:
+        digests = []
+        for workspace in (mine, theirs):
+            kept = LocalCache(workspace).found(trace.key)
+            if kept is None or not (kept.tree or kept.layers):
+                return False
+            form = Form(tree=workspace.tree_path(kept.tree)) if kept.tree else Form(layer=kept.layers[0])
+            try:
+                digests.append(digest_of(form, workspace, with_contents=True))
+            except OSError:
+                # Files of the ids of a user namespace.
+                return False
+        return digests[0] != digests[1]
+
+    copied = next((trace for trace in traces.values() if is_of_layer(trace)), None)
+    pending, reached = list(copied.origins) if copied else [], set[int]()
+    while pending:
+        if (number := pending.pop()) not in reached:
+            reached.add(number)
+            pending += [other for other in (traces[number].below, *traces[number].origins) if other is not None]
+    # A step never refers to a later one: the first that differs is the cause.
+    first = next((traces[number] for number in sorted(reached) if differs(traces[number])), None)
+    return f"{where(first)} {' '.join(first.name.split())}" if first else None
 
 
 _ADVICE = "what a RUN writes must not depend on the time, on chance, or on the order in which a disk lists files"

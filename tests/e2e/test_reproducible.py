@@ -36,6 +36,18 @@ def test_an_image_that_comes_out_twice_gets_its_name(build, context, root):
     assert not os.listdir(root / "tmp")
 
 
+def test_what_a_copy_brings_along_is_told_by_the_step_that_made_it(build, context):
+    folder = context(
+        "FROM ubuntu AS made\nRUN echo fixed > /fixed\nRUN cat /proc/sys/kernel/random/uuid > /id\nRUN echo last > /last\n"
+        "FROM ubuntu AS taken\nCOPY --from=made /id /taken/id\n"
+        "FROM ubuntu\nCOPY --from=made /fixed /\nCOPY --from=taken /taken /taken\n"
+    )
+    lines = build(folder, "--verify-reproducible", "--timestamp", EPOCH, code=1).err.splitlines()
+    start = lines.index("  layer 3, of COPY /taken /taken:")
+    assert lines[start + 1] == "      out of [made 3/4] RUN cat /proc/sys/kernel/random/uuid > /id, which made other files"
+    assert lines[start + 2].startswith("      /taken/id: content differs")
+
+
 def test_what_differs_is_told_by_file_and_step(build, context, root, pybuild):
     folder = context(
         "FROM ubuntu\nRUN echo fixed > /fixed\nRUN mkdir /out; date +%s%N > /out/built.log; echo same > /out/same; "
