@@ -48,10 +48,14 @@ def manifests(store: Store) -> tuple[Descriptor, ...]:
 def add(store: Store, repository: str, item: Descriptor, document: Parts | None = None) -> None:
     """Something was pushed, or mounted: a blob, or a manifest, to whose `document` the blobs belong from now on."""
     with _notes(store).editing() as known:
-        gone = {item.digest, *(blob.digest for blob in document.blobs)} if document else {item.digest}
-        there = ((entry, _descriptor(entry)) for entry in _entries(known, repository))
-        kept = [entry for entry, other in there if other and other.digest not in gone and store.has(other)]
-        known[repository] = [*kept, Descriptor(item.media_type, item.digest, item.size).document()]
+        entry = Descriptor(item.media_type, item.digest, item.size).document()
+        kept = [other for other in _entries(known, repository) if other != entry]
+        if document is not None:
+            # Once a push, not once a blob: what has gone since, too.
+            gone = {blob.digest for blob in document.blobs}
+            there = ((other, _descriptor(other)) for other in kept)
+            kept = [other for other, found in there if found and found.digest not in gone and store.has(found)]
+        known[repository] = [*kept, entry]
 
 
 def drop(store: Store, digest: Digest, repository: str | None = None) -> None:
