@@ -69,11 +69,17 @@ class Comparison:
         return self._surplus()
 
     def _surplus(self) -> str | None:
-        for folder, names, files in os.walk(self._root) if self._is_exact else ():
-            for name in (*names, *files):
-                path = os.path.join(folder, name)[len(self._root) + 1 :]
-                if path not in self._known:
-                    return f"/{path} is not in the layer"
+        # Not by os.walk, which calls itself: directories may lie deeper than Python's stack.
+        pending = [""] if self._is_exact else []
+        while pending:
+            folder = pending.pop()
+            with os.scandir(f"{self._root}/{folder}") as items:
+                for item in items:
+                    path = f"{folder}/{item.name}" if folder else item.name
+                    if path not in self._known:
+                        return f"/{path} is not in the layer"
+                    if item.is_dir(follow_symlinks=False):
+                        pending.append(path)
         return None
 
     def _difference(self, entry: Entry) -> str | None:

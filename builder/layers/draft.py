@@ -68,9 +68,16 @@ class Draft:
 
         Directories that exist get an entry too: a layer is applied as it is, and names its parents.
         """
-        if path == "" or (mtime_ns is None and (own := self._entries.get(path)) and own.kind is Kind.DIRECTORY):
-            return
-        self.directory(path.rpartition("/")[0], like)
+        # Down to the first that is in the layer. Not by recursion: an archive may name directories that lie deep.
+        wanted = [path] if path and mtime_ns is not None else []
+        above = path.rpartition("/")[0] if wanted else path
+        while above and not ((own := self._entries.get(above)) and own.kind is Kind.DIRECTORY):
+            wanted.append(above)
+            above = above.rpartition("/")[0]
+        for place in reversed(wanted):
+            self._directory(place, like, mtime_ns if place == path else None)
+
+    def _directory(self, path: str, like: Entry, mtime_ns: int | None) -> None:
         existing = self.lookup(path)
         if existing is None:
             self.put(like._replace(path=path))

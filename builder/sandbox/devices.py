@@ -10,6 +10,7 @@ Source: the kernel's cgroup-v1/devices.rst; cgroup-v2.rst, "Device controller"; 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import struct
 
@@ -65,8 +66,14 @@ def put_up() -> Fence:
             try:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(folder)
-                _deny(folder, place.version)
-                cgroups.join((folder,))
+                # One at a time: for a moment nothing may be opened.
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    _deny(folder, place.version)
+                    cgroups.join((folder,))
+                finally:
+                    os.close(descriptor)
                 return Fence(place)
             except FileNotFoundError:
                 # Another build's, which has just ended, and has taken it away.

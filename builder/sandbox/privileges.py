@@ -96,8 +96,11 @@ def give_up(account: Account, security: str, *, seccomp: bytes, ignored: Iterabl
     # With one id alone there are no groups to take, and the kernel refuses to take any away.
     if not privilege.has_one_id() and kept >> privilege.CAP_SETGID & 1:
         os.setgroups(sorted({account.gid, *account.groups}))
-    os.setresgid(account.gid, account.gid, account.gid)
-    os.setresuid(account.uid, account.uid, account.uid)
+    try:
+        os.setresgid(account.gid, account.gid, account.gid)
+        os.setresuid(account.uid, account.uid, account.uid)
+    except OSError as error:
+        raise OSError(error.errno, f"{account.uid}:{account.gid} is not among the ids here") from None
     if security == "insecure":
         kernel.set_capabilities(kept, kept)
         kernel.set_ambient(kept)

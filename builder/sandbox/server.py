@@ -30,7 +30,7 @@ _BLOCK = 1 << 16
 _FAILURES = {
     "sandbox": ("cannot make the sandbox", "'pybuild doctor' says what this place allows; the store may not lie on overlayfs"),
     "mount": ("cannot mount", "it is about a --mount of this step"),
-    "account": ("cannot take the user and his privileges", "it needs an id that is mapped here"),
+    "account": ("cannot take the user and his privileges", "a user has the ids of his ranges in /etc/subuid and /etc/subgid"),
     "start": ("cannot start the command", "programs in memory have to be allowed: sysctl vm.memfd_noexec=0"),
     "workdir": ("cannot enter the working directory", "it has to be a directory; one that is missing is made"),
 }

@@ -167,6 +167,9 @@ def _leave_pybuild(*kept: int) -> None:
 def _send(sandbox: _Sandbox, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(sandbox.pidfd, sandbox.ending if number == signal.SIGKILL else number)
+        if sandbox.ending == END:
+            # A supervisor that its command has stopped would hear of nothing.
+            signal.pidfd_send_signal(sandbox.pidfd, signal.SIGCONT)
 
 
 def _reap(sandbox: _Sandbox) -> None:
