@@ -13,7 +13,10 @@ import time
 
 import pytest
 from real.command import COMMAND
+from real.faulty_registry import faulty_registry
 from real.ordinary_user import UID, as_user, run_as_user
+
+from pybuild.registry import Manifest
 
 pytestmark = [pytest.mark.root, pytest.mark.peers("umoci", "newuidmap"), pytest.mark.slow]
 
@@ -209,3 +212,17 @@ def test_caches_with_files_of_others_are_pruned(build, user, home):
     assert "c-" in user("system", "df", "-v")[1]
     assert user("prune", "--all")[0] == 0
     assert os.listdir(home / "store/caches") == []
+
+
+def test_a_large_layer_goes_to_the_registry_while_the_child_packs_it(user, home):
+    """What it is written to is the user's own file, whoever is root in the child."""
+    (home / "context").mkdir()
+    (home / "context/Dockerfile").write_text("FROM ubuntu\nRUN head -c 60000000 /dev/urandom > /big\n")
+    base = f"ubuntu=oci-layout://{home}/ubuntu"
+    with faulty_registry() as faulty:
+        code, said = user("build", "-t", f"{faulty.host}/own:1", "--push", "--build-context", base, home / "context")
+        assert code == 0, said
+        layer = Manifest.parse(*faulty.manifests["own", "1"], "own").layers[-1]
+        assert len(faulty.blobs[layer.digest]) == layer.size and not faulty.sessions
+        pieces = [headers["Content-Range"] for headers in faulty.headers if "Content-Range" in headers]
+        assert pieces and not pieces[0].endswith(f"-{layer.size - 1}"), "it did not wait for the layer's end"
