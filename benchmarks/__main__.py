@@ -22,6 +22,7 @@ from benchmarks.table import Sample, document, table
 from benchmarks.workloads import WORKLOADS, Workload
 from tests.real.registries import running_registry
 
+_SETTLED_SECONDS = 2.5
 _NEEDED = {"docker-registry": "docker-registry", "busybox": "busybox-static"}
 
 
@@ -110,6 +111,8 @@ def _measured(workload: Workload, builders: Sequence[Builder], found: Places, ba
         for builder in builders:
             print(f"{workload.name}: run {number + 1} of {runs}, {builder.name}", file=sys.stderr, flush=True)
             builder.fresh()
+            # What was changed just now may change again: no builder should have to look twice at what nobody touches.
+            time.sleep(_SETTLED_SECONDS)
             measures = [("cold", builder.build(context)), ("unchanged", builder.build(context))]
             if workload.change is not None:
                 workload.change(context, changes := changes + 1)
