@@ -271,7 +271,7 @@ def folder_of(tmp_path: Path, folder: Path) -> Path:
     return place
 
 
-LEFT = (4096, 600_000, 9_000_000)
+LEFT = (32_768, 9_000_000)
 if "PYBUILD_KILLS" in os.environ:
     LEFT = (0, 4096, 32_768, 150_000, 600_000, 1_500_000, 3_000_000, 9_000_000)
 FULL = ("No space left on device", "the disk is full", "database or disk is full")

@@ -71,8 +71,8 @@ def script(*kinds):
 SCRIPTS = st.tuples(script(*MAKING, *LINKS), script(*MAKING, *CHANGING, *LINKS), script(*MAKING, *CHANGING, *LINKS))
 # Overlay separates a file's names when it is written, a copy does not.
 SCRIPTS_WITHOUT_LINKS = st.tuples(script(*MAKING), script(*MAKING, *CHANGING))
-FEW = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
-SOME = settings(FEW, max_examples=12)
+FEW = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+SOME = settings(FEW, max_examples=6)
 
 
 @pytest.fixture(scope="module")
