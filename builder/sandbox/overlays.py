@@ -42,9 +42,9 @@ def mount_overlay(overlay: Overlay) -> None:
 
 def _forget_volatile(work: str) -> None:
     """Take the mark away that refuses an upper directory that was volatile before, as that of a failed step's shell was."""
+    mark = os.path.join(work, "work", "incompat", "volatile")
     with contextlib.suppress(OSError):
-        for name in ("/dirty", "", "/.."):
-            place = os.path.normpath(f"{work}/work/incompat/volatile{name}")
+        for place in (f"{mark}/dirty", mark, os.path.dirname(mark)):
             os.rmdir(place) if os.path.isdir(place) else os.unlink(place)
 
 
