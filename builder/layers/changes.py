@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from pybuild.builder.errors import BuildError
@@ -54,6 +54,21 @@ class Directory(NamedTuple, Generic[T]):
     found: int
 
 
+def look_through(top: Directory[T], found: list[Entry], look: Callable[[Directory[T], T], Directory[T] | None]) -> None:
+    """Show `look` all that is in a directory and in those that it opens, which adds to `found` what has changed."""
+    # A stack of our own: directories may lie deeper than Python's goes.
+    pending = [top]
+    while pending:
+        directory = pending[-1]
+        item = next(directory.rest, None)
+        if item is None:
+            pending.pop()
+            if directory.is_as_before and len(found) == directory.found:
+                found.pop()
+        elif (inner := look(directory, item)) is not None:
+            pending.append(inner)
+
+
 class _Comparison:
     def __init__(self, upper: str, below: Tree) -> None:
         self._upper = upper
@@ -63,25 +78,18 @@ class _Comparison:
         self._names: dict[tuple[int, int], str] = {}
 
     def entries(self) -> tuple[Entry, ...]:
-        # A stack of our own: directories may lie deeper than Python's goes.
-        pending = [self._opened("", is_new=False, is_as_before=False)]
-        while pending:
-            directory = pending[-1]
-            entry = next(directory.rest, None)
-            if entry is None:
-                pending.pop()
-                if directory.is_as_before and len(self._found) == directory.found:
-                    self._found.pop()
-                continue
-            old = None if directory.is_new else self._below.lookup(entry.path)
-            if entry.kind is Kind.WHITEOUT:
-                if old is not None:
-                    self._found.append(entry)
-            elif entry.kind is Kind.DIRECTORY:
-                pending.append(self._sub_directory(entry, old))
-            else:
-                self._file(entry, old)
+        look_through(self._opened("", is_new=False, is_as_before=False), self._found, self._look)
         return tuple(self._found)
+
+    def _look(self, directory: Directory[Entry], entry: Entry) -> Directory[Entry] | None:
+        old = None if directory.is_new else self._below.lookup(entry.path)
+        if entry.kind is Kind.DIRECTORY:
+            return self._sub_directory(entry, old)
+        if entry.kind is not Kind.WHITEOUT:
+            self._file(entry, old)
+        elif old is not None:
+            self._found.append(entry)
+        return None
 
     def _opened(self, path: str, *, is_new: bool, is_as_before: bool) -> Directory[Entry]:
         return Directory(iter(sorted(self._view.children(path), key=_name)), is_new, is_as_before, len(self._found))

@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-from pybuild.builder.layers.changes import Directory, is_same, names_in_reach
+from pybuild.builder.layers.changes import Directory, is_same, look_through, names_in_reach
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.extraction import materialise
 from pybuild.builder.layers.index import MergedView, TreeView, whole
@@ -20,6 +20,8 @@ from pybuild.builder.layers.index import MergedView, TreeView, whole
 _FS_IOC_GETVERSION = 0x80087601
 # What changes with every change of a file: inode and change time, which nobody can set. Of a directory: inode and generation.
 _Stamp = tuple[int, int]
+# What was there before, and what is there now.
+_Pair = tuple[Entry | None, Entry | None]
 
 
 class PlainCopy:
@@ -83,33 +85,28 @@ class _Comparison:
         top = self._view.get("")
         assert top is not None
         self._found.append(top)
-        pending = [self._opened("", is_new=False, is_as_before=False)]
-        while pending:
-            directory = pending[-1]
-            found = next(directory.rest, None)
-            if found is None:
-                pending.pop()
-                if directory.is_as_before and len(self._found) == directory.found:
-                    self._found.pop()
-                continue
-            old, entry = found
-            if entry is None:
-                # A device that nobody may make here was never there.
-                if old is not None and old.path in self._stamps:
-                    self._found.append(Entry(old.path, Kind.WHITEOUT))
-            elif entry.kind is Kind.DIRECTORY:
-                pending.append(self._sub_directory(entry, old))
-            else:
-                self._file(entry, old)
+        look_through(self._opened("", is_new=False, is_as_before=False), self._found, self._look)
         return tuple(self._found)
 
-    def _opened(self, path: str, *, is_new: bool, is_as_before: bool) -> Directory[tuple[Entry | None, Entry | None]]:
+    def _look(self, _: Directory[_Pair], pair: _Pair) -> Directory[_Pair] | None:
+        old, entry = pair
+        if entry is None:
+            # A device that nobody may make here was never there.
+            if old is not None and old.path in self._stamps:
+                self._found.append(Entry(old.path, Kind.WHITEOUT))
+            return None
+        if entry.kind is Kind.DIRECTORY:
+            return self._sub_directory(entry, old)
+        self._file(entry, old)
+        return None
+
+    def _opened(self, path: str, *, is_new: bool, is_as_before: bool) -> Directory[_Pair]:
         old = {} if is_new else {entry.path: entry for entry in self._below.children(path)}
         new = {entry.path: entry for entry in self._view.children(path)}
         pairs = ((old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys()))
         return Directory(pairs, is_new, is_as_before, len(self._found))
 
-    def _sub_directory(self, entry: Entry, old: Entry | None) -> Directory[tuple[Entry | None, Entry | None]]:
+    def _sub_directory(self, entry: Entry, old: Entry | None) -> Directory[_Pair]:
         was_directory = old is not None and old.kind is Kind.DIRECTORY
         is_anew = was_directory and self._stamps[entry.path] != self._directory_stamp(entry.path)
         self._found.append(entry)
