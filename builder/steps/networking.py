@@ -26,35 +26,28 @@ class Networking:
 
     def on(self, asked: str, work: Work) -> None:
         """Do some work with the network that is asked for; where it cannot be isolated, once more with the host's."""
-        if asked != "default":
-            work(asked, None)
-            return
-        self._seek()
         # Its stack may have been killed just now: the next one starts anew.
         for attempt in range(_TRIES):
-            stack = self._stack
+            kind, stack = self.first(asked)
             if stack is None:
                 break
             try:
-                work("isolated", stack)
+                work(kind, stack)
                 return
             except NetworkRefused as error:
                 if attempt + 1 == _TRIES and self._stack is not None:
                     self._stack = None
                     reason = error.message if os.access(_TUN, os.R_OK | os.W_OK) else f"{_TUN} cannot be opened"
                     self._notify(f"{_ADVICE}: {reason} ({stack.argv[0]})")
-        work("host", None)
+        work(*self.first(asked))
 
     def first(self, asked: str) -> tuple[str, Stack | None]:
         """What is tried first when that is asked for."""
         if asked != "default":
             return asked, None
-        self._seek()
-        return ("isolated", self._stack) if self._stack is not None else ("host", None)
-
-    def _seek(self) -> None:
         if not self._is_sought:
             self._is_sought = True
             self._stack = find_stack()
             if self._stack is None:
                 self._notify(_MISSING)
+        return ("isolated", self._stack) if self._stack is not None else ("host", None)
