@@ -16,7 +16,7 @@ from pybuild.registry.digest import Digest
 from pybuild.registry.errors import RegistryError
 from pybuild.registry.growing import WORTHWHILE, Growing
 from pybuild.registry.model import Descriptor
-from pybuild.registry.parallel import Stop, Stopped
+from pybuild.registry.parallel import POLL_SECONDS, Stop, Stopped
 from pybuild.registry.progress import Listener
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Store
@@ -79,7 +79,8 @@ class EarlyPush:
         """Wait until everything that was offered is there, or something went wrong."""
         self._end()
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(POLL_SECONDS)
         self._threads.clear()
 
     def stop(self) -> None:

@@ -13,6 +13,8 @@ from pybuild.registry.errors import OutOfTime
 
 # How long one that waits for the network may keep the others' error from being told.
 _GRACE_SECONDS = 1.0
+# How often one that waits looks whether it was interrupted: a signal that another thread got does not wake it.
+POLL_SECONDS = 0.1
 
 
 class Stopped(Exception):
@@ -85,28 +87,37 @@ def run(tasks: Sequence[Callable[[], None]], stop: Stop, *, jobs: int, seconds: 
         else:
             ended.put(None)
 
-    count = min(max(jobs, 1), len(waiting))
-    for number in range(count):
-        threading.Thread(target=work, name=f"transfer_{number}", daemon=True).start()
-    left, stopped = count, None
-    end = None if seconds is None else time.monotonic() + seconds
+    threads = [
+        threading.Thread(target=work, name=f"transfer_{number}", daemon=True) for number in range(min(max(jobs, 1), len(waiting)))
+    ]
     try:
-        while left:
-            try:
-                error = ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
-            except Empty:
-                raise OutOfTime("time is up", url="", hint="it goes on from here the next time") from None
-            left -= 1
-            if isinstance(error, Stopped):
-                # From outside: others may have a piece to end.
-                stopped = error
-            elif error is not None:
-                raise error
-        if stopped is not None:
-            raise stopped
+        for thread in threads:
+            thread.start()
+        _wait(ended, len(threads), None if seconds is None else time.monotonic() + seconds)
     except BaseException:
         stop.set()
-        with contextlib.suppress(Empty):
-            for _ in range(left):
-                ended.get(timeout=_GRACE_SECONDS)
+        end = time.monotonic() + _GRACE_SECONDS
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, end - time.monotonic()))
         raise
+
+
+def _wait(ended: SimpleQueue[BaseException | None], left: int, end: float | None) -> None:
+    """Wait for as many ends as are left. Raises the first error, OutOfTime at `end`, and Stopped when others end it."""
+    stopped = None
+    while left:
+        try:
+            error = ended.get(timeout=POLL_SECONDS)
+        except Empty:
+            if end is not None and time.monotonic() >= end:
+                raise OutOfTime("time is up", url="", hint="it goes on from here the next time") from None
+            continue
+        left -= 1
+        if isinstance(error, Stopped):
+            # From outside: others may have a piece to end.
+            stopped = error
+        elif error is not None:
+            raise error
+    if stopped is not None:
+        raise stopped

@@ -7,11 +7,12 @@ signal, the child begins nothing new, waits a few seconds for its pieces, and en
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
 
-from pybuild.registry.parallel import Stop
+from pybuild.registry.parallel import POLL_SECONDS, Stop
 from pybuild.registry.sessions import ending
 from pybuild.registry.store import Store
 
@@ -35,6 +36,11 @@ def forked() -> tuple[int, int]:
 
 def waited_for(child: int) -> int:
     """Wait for the child's end; its exit code. Raises KeyboardInterrupt."""
+    ended = os.pidfd_open(child)
+    # Not without end: a signal between two instructions of ours would not be seen.
+    while not select.select([ended], [], [], POLL_SECONDS)[0]:
+        pass
+    os.close(ended)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return code if code >= 0 else 128 - code
 

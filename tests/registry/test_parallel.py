@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import signal
 import threading
+import time
 
 import pytest
 
@@ -49,3 +51,15 @@ def test_what_is_stopped_stays_stopped():
     with pytest.raises(Stopped):
         run([lambda: done.append(1)], stop, jobs=1)
     assert done == []
+
+
+def test_a_signal_that_another_thread_got_ends_it():
+    def hang():
+        time.sleep(0.3)  # The one that waits is at it.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        time.sleep(20)
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run([hang], Stop(), jobs=1)
+    assert time.monotonic() - start < 5
