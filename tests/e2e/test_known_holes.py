@@ -181,6 +181,49 @@ def test_cve_2024_11218_what_a_bind_of_the_context_has_written_is_not_in_it(buil
     assert (tmp_path / "context/a").read_text() == "content\n"
 
 
+# Opens what it is named, with the group that its file gives it.
+READER = """#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(int count, char **names) {
+    if (count == 2 && getegid() != getgid()) return open(names[1], O_RDONLY) < 0 ? printf("refused\\n") < 0 : printf("open\\n") < 0;
+    return 9;
+}
+"""
+# A file for everybody but one group, and a program by which that group, were it the user's first alone, would be put down.
+DENIED = (
+    "COPY --chown=0:100 --chmod=604 denied /denied",
+    "COPY --chown=0:300 --chmod=2755 reader /reader",
+    "USER user",
+)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "reader.c").write_text(READER)
+    subprocess.run(["gcc", "-static", "-O1", "-o", folder / "reader", folder / "reader.c"], check=True)
+    return (folder / "reader").read_bytes()
+
+
+@pytest.mark.peers("gcc", "umoci")
+def test_cve_2022_2989_a_container_cannot_put_down_its_user_s_group(build, pybuild, reader):
+    """Podman's: the first group was not among the others, so that a program with a group of its own got around it."""
+    build(*DENIED, reader=reader, denied="for all others\n")
+    for options in ((), ("-u", "user"), ("-u", "1000:100")):
+        assert pybuild("run", *options, "t", "/reader", "/denied").out == "refused\n"
+    # The attack itself is one, where the group is not the user's.
+    assert pybuild("run", "-u", "1000:55", "t", "/reader", "/denied").out == "open\n"
+
+
+@pytest.mark.peers("gcc", "umoci")
+def test_cve_2022_2990_a_run_cannot_put_down_its_user_s_group(build, reader):
+    """Buildah's: the same in a RUN."""
+    done = build(*DENIED, "RUN /reader /denied", "USER 1000:55", "RUN /reader /denied", reader=reader, denied="for all others\n")
+    said = [line.split()[-1] for line in done.err.splitlines() if line.endswith((" refused", " open"))]
+    assert said == ["refused", "open"], done.err
+
+
 ESCAPES = {
     "link": (entry("d", tarfile.SYMTYPE, "OUTSIDE"), entry("d/evil"), entry("d/sub/evil")),
     "link-up": (entry("d", tarfile.SYMTYPE, "../../../../../../../../..OUTSIDE"), entry("d/evil")),

@@ -67,7 +67,7 @@ def sandbox(tmp_path, lower, server):
     """Run a shell script; its exit code, its output, and what it left in the upper directory."""
     count = iter(range(1000))
 
-    def run(script, *, lowers=None, output=None, argv=None, server=server, setting=None, is_last=True, **values):
+    def run(script, *, lowers=None, output=None, streams=None, argv=None, server=server, setting=None, is_last=True, **values):
         folder = tmp_path / f"run{next(count)}"
         folder.mkdir()
         trees = tuple(str(path) for path in (lowers or (lower,)))
@@ -91,7 +91,10 @@ def sandbox(tmp_path, lower, server):
             missing=missing,
             **values,
         )
-        code = server.run(command, output=output or (lambda stream, content: seen.extend(content)), is_last=is_last)
+        if streams:
+            code = server.run(command, output=None, streams=streams, is_last=is_last)
+        else:
+            code = server.run(command, output=output or (lambda stream, content: seen.extend(content)), is_last=is_last)
         clear(overlay.upper, (*(path for path, _ in missing), *made))
         return code, seen.decode(), Path(overlay.upper)
 

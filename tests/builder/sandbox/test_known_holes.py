@@ -98,20 +98,54 @@ def device_cache(tmp_path):
     return folder, target
 
 
-def test_cve_2025_31133_and_52565_masks_and_terminals_are_no_links_of_a_cache(sandbox, device_cache, tmp_path):
-    """/dev/null and /dev/console swapped for links, before what is hidden is covered with them."""
-    folder, target = device_cache
+@pytest.fixture
+def as_dev(device_cache, tmp_path):
+    """That cache, mounted as /dev."""
     (tmp_path / "mountpoint").mkdir()
-    attachments = (Attachment("/dev", Folder(str(folder), str(tmp_path / "mountpoint"))),)
+    return (Attachment("/dev", Folder(str(device_cache[0]), str(tmp_path / "mountpoint"))),)
+
+
+@pytest.mark.parametrize("null", ["a link", "away"])
+def test_cve_2025_31133_what_is_hidden_is_hidden_by_no_null_of_a_cache(sandbox, device_cache, as_dev, null):
+    """With /dev/null swapped for a link, before what is hidden is covered with it, or away, so that nothing is."""
+    folder, target = device_cache
+    if null == "away":
+        (folder / "null").unlink()
     script = (
         "for f in kcore keys timer_list interrupts; do stat -c '%F %t:%T' /proc/$f; done; ls -A /proc/scsi /sys/firmware; mount"
     )
-    _, output, _ = sandbox(script, attachments=attachments)
+    _, output, _ = sandbox(script, attachments=as_dev)
     assert output.count("character special file 1:3") + output.count("No such file") >= 3
     assert str(target) not in output
     assert target.read_text() == "of the host\n"
     for path in filter(os.path.exists, ("/proc/sys", "/proc/sysrq-trigger", "/proc/bus")):
         assert any(f" {path} " in line and "(ro," in line for line in output.splitlines()), path
+
+
+def test_cve_2025_52565_a_terminal_is_mounted_over_no_link_of_a_cache(sandbox, device_cache, as_dev):
+    """With /dev/console and /dev/pts/N swapped for links, before the command's terminal is put there."""
+    folder, target = device_cache
+    links = {folder / name: f"{'../' * (name.count('/') + 1)}suid/sleep" for name in ("console", "pts/0", "pts/ptmx", "tty")}
+    for link, place in links.items():
+        link.unlink()
+        # Found in the image from outside of it, too, where terminals are put up.
+        link.symlink_to(place)
+    ours, theirs = os.openpty()
+    try:
+        # Not much, for nobody reads it before the end.
+        script = "mount | busybox tail -n 8; echo end"
+        code, _, _ = sandbox(script, attachments=as_dev, streams=(theirs, theirs, theirs), has_terminal=True)
+        assert code == 0
+        output = ""
+        while not output.endswith("end\r\n"):
+            output += os.read(ours, 1 << 16).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    mounted = [line.split(" on ")[1].split(" type ")[0] for line in output.splitlines() if " on " in line]
+    assert mounted[-1] == "/dev", output
+    assert target.read_text() == "of the host\n"
+    assert {link: os.readlink(link) for link in links} == links
 
 
 def test_cve_2025_52881_writes_go_to_no_other_file_of_proc(sandbox, tmp_path):
@@ -129,7 +163,7 @@ def test_cve_2025_52881_writes_go_to_no_other_file_of_proc(sandbox, tmp_path):
             sandbox("true", attachments=(Attachment(target, Folder(str(tmp_path / "cache"), str(tmp_path / "mountpoint"))),))
 
 
-def test_cve_2022_2989_and_2990_groups_of_whoever_builds_are_not_the_command_s(sandbox, lower, tmp_path):
+def test_groups_of_whoever_builds_are_not_the_command_s(sandbox):
     """The group of an administrator, or one that is there to take rights away."""
     before = os.getgroups()
     os.setgroups([*before, 4242])
