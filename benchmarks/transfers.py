@@ -104,13 +104,13 @@ def _transfers(workload: str, tool: str, registry: Registry, store: Store, name:
     else:
         store.tag(store.find(str(name)).descriptor, Reference.parse(remote))
         command = (sys.executable, "-m", "pybuild")
-        push = (*command, "--root", str(store.root), "push", "-q", remote)
+        push = (*command, "--root", store.root, "push", "-q", remote)
         pull = (*command, "--root", str(target), "pull", "-q", remote)
     yield Taken(workload, tool, "push", measure(push, environment=environment, folder=folder))
     yield Taken(workload, tool, "pull", measure(pull, environment=environment, folder=folder))
     remove(target)
     for record in ("origins.json", "uploads.json"):
-        (store.root / record).unlink(missing_ok=True)
+        Path(store.root, record).unlink(missing_ok=True)
 
 
 def _make(store: Store, name: Reference, count: int, size: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from pybuild.builder.contexts import bases
 from pybuild.builder.contexts.context import Context, check_folder, localised
@@ -23,6 +22,7 @@ from pybuild.builder.records.recording import Recorder, recorded
 from pybuild.builder.request import BuildRequest, BuildResult, Output
 from pybuild.builder.steps.announcing import announce_cached, announcer
 from pybuild.builder.workspace import Workspace
+from pybuild.hints import TYPE_CHECKING
 from pybuild.registry import Image, Manifest, Platform
 from pybuild.values import replace
 

@@ -60,11 +60,11 @@ class _Tried:
     chroot: str | None
 
 
-def examine(root: Path, environ: Mapping[str, str]) -> Report:
+def examine(root: str | os.PathLike[str], environ: Mapping[str, str]) -> Report:
     """Try everything, for a store in `root`. For a process with one thread."""
-    with tempfile.TemporaryDirectory(prefix=".pybuild-doctor-", dir=_ground(root)) as folder:
+    with tempfile.TemporaryDirectory(prefix=".pybuild-doctor-", dir=_ground(Path(root))) as folder:
         checks, levels = _examine_run(folder)
-        return Report((*checks, *_store(folder, root), _configuration(environ), _architectures()), levels)
+        return Report((*checks, *_store(folder, Path(root)), _configuration(environ), _architectures()), levels)
 
 
 def _ground(root: Path) -> Path:

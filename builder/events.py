@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from pybuild.hints import Protocol
 from pybuild.registry.progress import Transferred
 from pybuild.values import frozen
 

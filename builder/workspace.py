@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 
 from pybuild.builder.records.database import Database, StepRecord
 from pybuild.builder.upkeep import written
+from pybuild.lean import sqlite3
 from pybuild.registry import Descriptor, Digest, Image, Store
 from pybuild.registry.errors import BlobNotFound, StoreError
 from pybuild.values import frozen
@@ -24,6 +24,7 @@ CACHES = "caches"
 
 # In the scratch folder of a step: the control groups that were made for it.
 GROUPS = "control-groups"
+_RECORDS = "pybuild.db"
 
 
 @frozen
@@ -34,14 +35,14 @@ class Layer:
     diff_id: Digest
 
 
-def default_root(environ: Mapping[str, str]) -> Path:
-    """Where the store is when nobody says otherwise: $PYBUILD_ROOT, /var/lib/pybuild for root, else the user's data home."""
-    if root := environ.get("PYBUILD_ROOT"):
-        return Path(root).absolute()
+def place_of(root: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str:
+    """Where the store is: the folder that is given, $PYBUILD_ROOT, /var/lib/pybuild for root, else in the user's data home."""
+    if given := (environ.get("PYBUILD_ROOT") if root is None else root):
+        return os.path.join(os.getcwd(), given).rstrip("/") or "/"
     if os.geteuid() == 0:
-        return Path("/var/lib/pybuild")
+        return "/var/lib/pybuild"
     home = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "share")
-    return Path(home, "pybuild")
+    return os.path.join(home, "pybuild")
 
 
 def layers_of(image: Image) -> tuple[Layer, ...]:
@@ -61,25 +62,24 @@ class Workspace:
         self._used: set[str] = set()
 
     @classmethod
-    def open(cls, root: Path) -> Workspace:
+    def open(cls, root: str | os.PathLike[str]) -> Workspace:
         """The workspace in this folder, made when there is none. Raises StoreError."""
-        import sqlite3
-
         store = Store.open(root)
+        records = f"{store.root}/{_RECORDS}"
         try:
             # Of several processes that open a new store at once, SQLite lets one set the journal's mode and refuses the others.
             with store.lock("database", exclusive=True):
-                if not (root / "pybuild.db").exists():
+                if not os.path.exists(records):
                     from pybuild.builder.upkeep import reserve
 
-                    reserve.keep(str(root))
-                return cls(store, Database(root / "pybuild.db"))
+                    reserve.keep(store.root)
+                return cls(store, Database(records))
         except sqlite3.OperationalError as error:
             from pybuild.builder.upkeep import reserve
 
-            if reserve.is_full(str(root)):
-                raise StoreError(f"{root}/pybuild.db: No space left on device", hint=reserve.ADVICE) from error
-            raise StoreError(f"{root}/pybuild.db: {error}", hint="is the folder yours?") from error
+            if reserve.is_full(store.root):
+                raise StoreError(f"{records}: No space left on device", hint=reserve.ADVICE) from error
+            raise StoreError(f"{records}: {error}", hint="is the folder yours?") from error
 
     def close(self) -> None:
         """Close the records."""
@@ -98,7 +98,7 @@ class Workspace:
         try:
             yield
         finally:
-            self.database = Database(self.store.root / "pybuild.db")
+            self.database = Database(f"{self.store.root}/{_RECORDS}")
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[str]:
@@ -134,7 +134,7 @@ class Workspace:
         The caller does not hold the build lock.
         """
         folder = f"{self.store.root}/tmp"
-        were_lost = not written.may_be_trusted(str(self.store.root))
+        were_lost = not written.may_be_trusted(self.store.root)
         if not self._abandoned and not were_lost and not os.listdir(folder):
             return
         with self.store.lock("build", exclusive=True, blocking=False) as is_alone:
@@ -161,7 +161,7 @@ class Workspace:
         folder = f"{self.store.root}/trees"
         for name in os.listdir(folder):
             self.discard(f"{folder}/{name}")
-        written.forget(str(self.store.root))
+        written.forget(self.store.root)
 
     def used_trees(self) -> frozenset[str]:
         """The names of the trees that were read since it was opened."""
@@ -169,13 +169,13 @@ class Workspace:
 
     def is_due(self, name: str, seconds: float, now: float) -> bool:
         """Whether this was not done for so long; it is then taken as done."""
-        path = self.store.root / "locks" / f"done-{name}"
+        path = f"{self.store.root}/locks/done-{name}"
         try:
             if abs(now - os.stat(path).st_mtime) < seconds:
                 return False
         except FileNotFoundError:
             # A new store has nothing to be done about.
-            path.touch()
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
             return False
         os.utime(path, (now, now))
         return True

@@ -7,10 +7,10 @@ already known needs neither.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from pybuild.grammar.errors import DockerfileError, WordError
 from pybuild.grammar.source import Source, Span
+from pybuild.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pybuild.grammar.instructions import Dockerfile, Instruction

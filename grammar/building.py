@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import cast
 
 from pybuild.grammar import instructions as ast
 from pybuild.grammar.durations import nanoseconds
@@ -15,6 +14,7 @@ from pybuild.grammar.instructions import Command, Flag, Heredoc, Instruction, Wo
 from pybuild.grammar.lalr import Token, Tree
 from pybuild.grammar.lexer import LineLexer
 from pybuild.grammar.source import Span
+from pybuild.hints import cast
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 USAGE = {

@@ -11,11 +11,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
 from lark import Lark, Token, Tree, __version__
 from lark.exceptions import UnexpectedToken
 from lark.lexer import Lexer
+
+from pybuild.hints import Any, cast
 
 __all__ = ["Grammar", "Token", "Tree", "UnexpectedToken"]
 

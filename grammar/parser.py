@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
-from typing import cast
 
 from pybuild.grammar import instructions as ast
 from pybuild.grammar.blanks import SPACES
@@ -17,6 +16,7 @@ from pybuild.grammar.lalr import Grammar, Token, Tree, UnexpectedToken
 from pybuild.grammar.lexer import FORMS, LineLexer
 from pybuild.grammar.lines import Splitter
 from pybuild.grammar.source import Source, Span
+from pybuild.hints import cast
 
 _BEGIN = "begin with FROM IMAGE, or FROM scratch"
 # A file that is no Dockerfile has one in every line.

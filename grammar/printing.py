@@ -7,10 +7,10 @@ The document's shape is told in docs/parse.md, and stays.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from pybuild.grammar.blanks import SPACES
 from pybuild.grammar.instructions import Dockerfile, From, Instruction, Pairs, Stage
+from pybuild.hints import Any
 
 
 def print_dockerfile(dockerfile: Dockerfile) -> str:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import cast
 
 from pybuild.grammar.blanks import SPACES
 from pybuild.grammar.lalr import Grammar, Token, Tree
 from pybuild.grammar.patterns import replaced, without_prefix, without_suffix
 from pybuild.grammar.wordlexer import Mode, tokens, wrong
+from pybuild.hints import cast
 from pybuild.values import frozen
 
 _SPACES = re.compile(f"[{SPACES}]+")

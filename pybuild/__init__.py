@@ -11,7 +11,7 @@ Every function takes `root`, the folder of the store; None is $PYBUILD_ROOT, or 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pybuild.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pybuild.api import build, history, images, inspect, load, remove, run, save, tag

@@ -6,7 +6,8 @@ import contextlib
 import gc
 import os
 import sys
-from typing import NoReturn
+
+from pybuild.hints import NoReturn
 
 
 def main() -> NoReturn:

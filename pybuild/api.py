@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 from pybuild.builder.events import Event, Progress
 from pybuild.builder.request import BuildRequest, BuildResult, Limit, Output, RunOptions, SecretSource
 from pybuild.builder.sandbox.confinement import Confinement
-from pybuild.builder.workspace import Workspace, default_root
+from pybuild.builder.workspace import Workspace, place_of
+from pybuild.hints import TYPE_CHECKING, BinaryIO
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.registry.store import Image, Store
@@ -31,11 +30,7 @@ class Silent:
 
 def open_store(root: str | os.PathLike[str] | None) -> Store:
     """The store in a folder. Raises StoreError."""
-    return Store.open(_root(root))
-
-
-def _root(root: str | os.PathLike[str] | None) -> Path:
-    return Path(root).absolute() if root is not None else default_root(os.environ)
+    return Store.open(place_of(root, os.environ))
 
 
 def build(
@@ -126,7 +121,7 @@ def build(
             keep_failed=keep_failed,
         ),
     )
-    with Workspace.open(_root(root)) as workspace:
+    with Workspace.open(place_of(root, os.environ)) as workspace:
         if verify_reproducible:
             from pybuild.builder.reproducing import verify_reproducible as build_twice
 
@@ -178,7 +173,7 @@ def remove(name: str, *, force: bool = False, root: str | os.PathLike[str] | Non
     """
     from pybuild.removal import remove as remove_image
 
-    with Workspace.open(_root(root)) as workspace:
+    with Workspace.open(place_of(root, os.environ)) as workspace:
         return remove_image(workspace, name, force=force)
 
 
@@ -243,7 +238,7 @@ def run(
         limits=tuple(ulimits),
         has_terminal=tty,
     )
-    with Workspace.open(_root(root)) as workspace:
+    with Workspace.open(place_of(root, os.environ)) as workspace:
         return run_container(wanted, workspace)
 
 
@@ -251,4 +246,4 @@ def doctor(*, root: str | os.PathLike[str] | None = None) -> Report:
     """Try what RUN and the store need of this place. Call it while the process has one thread."""
     from pybuild.builder.doctor import examine
 
-    return examine(_root(root), os.environ)
+    return examine(place_of(root, os.environ), os.environ)

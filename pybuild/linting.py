@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pybuild.builder.contexts.context import Context
 from pybuild.builder.contexts.ignore import Ignore
@@ -18,7 +17,7 @@ from pybuild.builder.errors import ContextError
 from pybuild.builder.lint import Finding, Known, Report, Settings, base_key, settings_of
 from pybuild.builder.lint import lint as lint_dockerfile
 from pybuild.builder.lint.mending import mend, text_of
-from pybuild.builder.workspace import default_root
+from pybuild.builder.workspace import place_of
 from pybuild.grammar import Source, parse
 from pybuild.registry import ImageConfig, Platform, Reference, Store
 from pybuild.registry.errors import RegistryError
@@ -38,7 +37,7 @@ class Request:
     build_args: tuple[tuple[str, str], ...] = ()
     target: str | None = None
     extra: Settings = _NOTHING_ELSE
-    root: Path | None = None
+    root: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def lint(
         build_args=tuple((build_args or {}).items()),
         target=target,
         extra=Settings.parse(check),
-        root=Path(root) if root is not None else default_root(os.environ),
+        root=place_of(root, os.environ),
     )
     return lint_file(request).report.findings
 
@@ -158,8 +157,8 @@ class StoredConfigs(Mapping[str, ImageConfig]):
     """The configs of images by name and platform (`base_key`), read from a store as they are asked for; none where there is no
     store. What a registry has for another platform than the store's image nobody knows."""
 
-    def __init__(self, root: Path | None) -> None:
-        self._store = Store.open(root) if root is not None and (root / "oci-layout").exists() else None
+    def __init__(self, root: str | None) -> None:
+        self._store = Store.open(root) if root is not None and os.path.exists(f"{root}/oci-layout") else None
         self._found: dict[str, ImageConfig | None] = {}
 
     def __getitem__(self, name: str) -> ImageConfig:

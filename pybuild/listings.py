@@ -6,9 +6,9 @@ import re
 import time
 from calendar import timegm
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from pybuild.builder.contexts.patterns import translate
+from pybuild.hints import NamedTuple
 from pybuild.progress.text import size
 from pybuild.registry.config import run_config_document
 from pybuild.registry.reference import Reference

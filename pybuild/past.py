@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from pybuild.builder.errors import BuildError
 from pybuild.builder.records.explaining import Explanation, explain
 from pybuild.builder.records.history import Build, History
-from pybuild.builder.workspace import Workspace, default_root
+from pybuild.builder.workspace import Workspace, place_of
 
 _LISTED = 20
 
@@ -32,4 +31,4 @@ def recent(count: int = _LISTED, *, root: str | os.PathLike[str] | None = None) 
 
 
 def _open(root: str | os.PathLike[str] | None) -> Workspace:
-    return Workspace.open(Path(root).absolute() if root is not None else default_root(os.environ))
+    return Workspace.open(place_of(root, os.environ))

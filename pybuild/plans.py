@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from pybuild.builder.describe import describe, document
 from pybuild.builder.dot import dot
 from pybuild.builder.graph import BuildGraph
 from pybuild.builder.lint.inquiry import at_hand, planned
 from pybuild.builder.request import BuildRequest
-from pybuild.builder.workspace import default_root
+from pybuild.builder.workspace import place_of
 from pybuild.registry import Platform, Store
 
 
@@ -46,7 +45,7 @@ def plan(
         pull=pull,
         insecure=insecure,
     )
-    place = Path(root).absolute() if root is not None else default_root(os.environ)
+    place = place_of(root, os.environ)
     with at_hand(request, place) as here:
         return planned(here, Store.open(place))[0]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pybuild.api import Silent, open_store
+from pybuild.hints import TYPE_CHECKING
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
 from pybuild.values import replace

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pybuild.api import open_store
+from pybuild.hints import TYPE_CHECKING
 from pybuild.registry.errors import RegistryError
 from pybuild.registry.hosting.application import Application
 

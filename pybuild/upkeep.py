@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pybuild.builder.upkeep import reserve
 from pybuild.builder.upkeep.holdings import IMAGE, KINDS, LEFTOVER, MOUNT, STEP, TREE, Holding, Holdings, holdings
 from pybuild.builder.upkeep.pruning import Pruned, Wish, choose
 from pybuild.builder.upkeep.pruning import prune as prune_workspace
-from pybuild.builder.workspace import Workspace, default_root
+from pybuild.builder.workspace import Workspace, place_of
+from pybuild.hints import TYPE_CHECKING
 from pybuild.measures import read_size
 from pybuild.registry.errors import StoreError
 
@@ -27,12 +26,8 @@ Row = dict[str, object]
 _TITLES = dict(zip(KINDS, ("Images", "Steps", "Base trees", "Cache mounts", "Leftovers"), strict=True))
 
 
-def _place(root: str | os.PathLike[str] | None) -> Path:
-    return Path(root).absolute() if root is not None else default_root(os.environ)
-
-
 def _open(root: str | os.PathLike[str] | None) -> Workspace:
-    return Workspace.open(_place(root))
+    return Workspace.open(place_of(root, os.environ))
 
 
 def disk_usage(*, root: str | os.PathLike[str] | None = None) -> Holdings:
@@ -43,7 +38,7 @@ def disk_usage(*, root: str | os.PathLike[str] | None = None) -> Holdings:
         with _open(root) as workspace:
             return holdings(workspace)
 
-    return over_trees(str(_place(root)), look)
+    return over_trees(str(place_of(root, os.environ)), look)
 
 
 def prune(
@@ -60,7 +55,7 @@ def prune(
     With no `waiting`, raises StoreError while others are at work.
     """
     wish = Wish(with_all, before, keep_bytes)
-    reserve.give_up(str(_place(root)))
+    reserve.give_up(str(place_of(root, os.environ)))
     with _open(root) as workspace:
         if dry_run:
             found = holdings(workspace)
@@ -91,7 +86,7 @@ def verify(
 
             return found, repair_workspace(workspace, found)
 
-    return over_trees(str(_place(root)), look)
+    return over_trees(str(place_of(root, os.environ)), look)
 
 
 def limit_of(environ: Mapping[str, str], disk_bytes: int) -> int | None:

@@ -14,8 +14,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
 
+from pybuild.hints import IO, TYPE_CHECKING, BinaryIO
 from pybuild.registry import layout, media
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.digest import Digest

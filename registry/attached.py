@@ -5,8 +5,6 @@ They have no name of their own; they stay as long as what they are about. Source
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pybuild.registry.digest import Digest
 from pybuild.registry.document import Fields
 from pybuild.registry.errors import RegistryError
@@ -16,7 +14,7 @@ from pybuild.registry.parts import Parts, reachable
 from pybuild.registry.store import Store
 
 
-def path(store: Store) -> Path:
+def path(store: Store) -> str:
     """The file."""
     return _notes(store).path
 

@@ -12,13 +12,13 @@ import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, Self
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from pybuild.hints import Protocol, Self
 from pybuild.registry import answers, certificates
 from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Authorization, Scopes, TokenRequest

@@ -10,11 +10,12 @@ import contextlib
 import socket
 import threading
 import time
-from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from pybuild.hints import Any
 
 # How much longer than a silence the head of an answer may take in all.
 _HEAD_FACTOR = 2

@@ -6,13 +6,9 @@ every registry and every store implements.
 
 from __future__ import annotations
 
-import hashlib
-import re
-from typing import Self
-
+from pybuild.hints import Self
+from pybuild.lean import sha256
 from pybuild.registry.errors import InvalidDigest
-
-_FORM = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 class Digest(str):
@@ -21,14 +17,14 @@ class Digest(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        if not _FORM.match(text):
+        if len(text) != 71 or not text.startswith("sha256:") or text[7:].strip("0123456789abcdef"):
             raise InvalidDigest(f"not a digest: {text!r}", hint="a digest is sha256: and 64 lower-case hex digits")
         return str.__new__(cls, text)
 
     @classmethod
     def of(cls, content: bytes) -> Digest:
         """The digest of `content`."""
-        return cls.from_hex(hashlib.sha256(content).hexdigest())
+        return cls.from_hex(sha256(content).hexdigest())
 
     @classmethod
     def from_hex(cls, hex_digits: str) -> Digest:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypeVar, cast
 
+from pybuild.hints import TypeVar, cast
 from pybuild.registry.digest import Digest
 from pybuild.registry.errors import InvalidDigest, InvalidDocument
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Protocol
 
+from pybuild.hints import Protocol
 from pybuild.registry.errors import BrokenOff, DigestMismatch
 from pybuild.registry.hashing import Hash
 from pybuild.registry.model import Descriptor

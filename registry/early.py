@@ -10,8 +10,8 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, nullcontext
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
+from pybuild.hints import TYPE_CHECKING
 from pybuild.registry.digest import Digest
 from pybuild.registry.errors import RegistryError
 from pybuild.registry.growing import WORTHWHILE, Growing

@@ -12,8 +12,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
+from pybuild.hints import BinaryIO, Protocol
 from pybuild.registry import layout, lazy
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.digest import Digest

@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from pybuild.registry.redaction import redacted
 
+REPAIR = "the store is damaged: 'pybuild store verify --repair' finds what else is, and puts it right"
+
 
 class RegistryError(Exception):
     """The root of the tree. `hint` says what to do next, when there is something to do. No secret is in either."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from typing import Protocol
 
+from pybuild.hints import Protocol
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.digest import Digest
 from pybuild.registry.download import Download, Sink

@@ -29,12 +29,15 @@ _BLOCK = 1 << 20
 _LARGEST_DOCUMENT = 16 << 20
 
 
-def read_layout(store: Store, directory: Path, name: str | None = None, *, platform: Platform | None = None) -> Image:
+def read_layout(
+    store: Store, place: str | os.PathLike[str], name: str | None = None, *, platform: Platform | None = None
+) -> Image:
     """Take one image of a layout into the store, untagged; of an index, the one for the platform (this machine's).
 
     `name` is a tag, a whole name or a digest; None means the only image, or the one tagged `latest`. Raises ImageNotFound,
     InvalidDocument, DigestMismatch and PlatformNotFound.
     """
+    directory = Path(place)
     item = find(directory, name)
     manifest, config = choose(item, platform or Platform.here(), read=lambda blob: _read_document(directory, blob))
     for blob in manifest.blobs:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
+from pybuild.hints import TYPE_CHECKING
 from pybuild.registry import media
 from pybuild.registry.errors import BlobNotFound, RegistryError
 from pybuild.registry.model import Descriptor

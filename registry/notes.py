@@ -16,7 +16,7 @@ class Notes:
     """One such file, `NAME.json`. What is only advice reads as empty when it is damaged."""
 
     def __init__(self, store: Store, name: str, *, is_advice: bool = True) -> None:
-        self.path = store.root / f"{name}.json"
+        self.path = f"{store.root}/{name}.json"
         self._store = store
         self._name = name
         self._is_advice = is_advice
@@ -24,7 +24,8 @@ class Notes:
     def read(self) -> dict[str, object]:
         """What is in it now. Raises InvalidDocument for a damaged file that is no mere advice."""
         try:
-            return dict(load(self.path.read_bytes(), str(self.path)))
+            with open(self.path, "rb", buffering=0) as file:
+                return dict(load(file.read(), self.path))
         except FileNotFoundError:
             return {}
         except InvalidDocument:
@@ -43,13 +44,14 @@ class Notes:
                 self._write(document)
 
     def _write(self, document: dict[str, object]) -> None:
-        temporary = self._store.root / "tmp" / f"{self._name}.{os.urandom(6).hex()}"
+        temporary = f"{self._store.root}/tmp/{self._name}.{os.urandom(6).hex()}"
         try:
             # The URL of an upload may be all that it takes to write to a registry.
             with open(temporary, "x", encoding="utf-8", opener=private) as file:
                 json.dump(document, file)
             os.replace(temporary, self.path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
             hint = "free some space, or set PYBUILD_ROOT to another disk"
             raise StoreError(f"cannot write {self.path}: {error.strerror}", hint=hint) from error

@@ -14,9 +14,9 @@ import contextlib
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
 from urllib.parse import urljoin
 
+from pybuild.hints import Protocol
 from pybuild.registry.answers import Answer
 from pybuild.registry.errors import NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
 from pybuild.registry.repository import Repository

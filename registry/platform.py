@@ -36,9 +36,10 @@ _ARCHITECTURES = {
     "wasm": ("wasm", None),
 }
 _USUAL = {("arm64", "v8"), ("amd64", "v1")}
-_PART = re.compile(r"[A-Za-z0-9_.-]+")
+# To compile an expression is dear, and most builds need none of these.
+_PART = r"[A-Za-z0-9_.-]+"
 # windows(10.0.17763)
-_VERSIONED = re.compile(r"([a-z0-9_-]+)\(([a-z0-9_.-]+)\)")
+_VERSIONED = r"([a-z0-9_-]+)\(([a-z0-9_.-]+)\)"
 
 
 @frozen
@@ -66,9 +67,9 @@ class Platform:
         parts = text.lower().split("/")
         here = cls.here()
         version = None
-        if match := _VERSIONED.fullmatch(parts[0]):
+        if match := re.fullmatch(_VERSIONED, parts[0]):
             parts[0], version = match.groups()
-        if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
+        if len(parts) > 3 or not all(re.fullmatch(_PART, part) for part in parts):
             raise InvalidPlatform(f"not a platform: {text!r}", hint="write OS/ARCHITECTURE, such as linux/arm64")
         if len(parts) == 1 and parts[0] not in _SYSTEMS:
             if parts[0] not in _ARCHITECTURES:

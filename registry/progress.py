@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
+from pybuild.hints import Literal
 from pybuild.values import frozen
 
 Action = Literal["pull", "push", "mounted", "exists"]

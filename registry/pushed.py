@@ -6,8 +6,6 @@ the garbage collection of any registry. Source: distribution-spec, "Pushing Mani
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pybuild.registry import attached
 from pybuild.registry.digest import Digest
 from pybuild.registry.document import Fields
@@ -20,7 +18,7 @@ from pybuild.registry.store import Store
 BLOB = "application/octet-stream"
 
 
-def path(store: Store) -> Path:
+def path(store: Store) -> str:
     """The file."""
     return _notes(store).path
 

@@ -18,8 +18,8 @@ _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _LABEL = r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?\Z")
-_IDENTITY = re.compile(r"[0-9a-f]{64}\Z")
+# Compiled when a name has one: that takes as long as all else that is done about a name.
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?"
 _LONGEST_NAME = 255
 
 
@@ -56,11 +56,11 @@ class Reference:
                 )
         elif digest is None:
             tag = "latest"
-        if _IDENTITY.match(name):
+        if len(name) == 64 and not name.strip("0123456789abcdef"):
             # docker, too: it would be taken for the ID of an image.
             raise InvalidReference(f"invalid image name {text!r}: it reads as an ID", hint="a name is not 64 hex digits")
         registry, path = _split_registry(name)
-        if not _HOST.match(registry):
+        if registry != HUB and not re.fullmatch(_HOST, registry):
             raise InvalidReference(f"invalid image name {text!r}: bad registry {registry!r}")
         if not _PATH.match(path) or len(registry) + 1 + len(path) > _LONGEST_NAME:
             raise InvalidReference(f"invalid image name {text!r}", hint=_hint_for_path(path))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Protocol
 from urllib.parse import urljoin
 
+from pybuild.hints import Protocol
 from pybuild.registry import media
 from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Scopes, scope

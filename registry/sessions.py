@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Protocol
 
+from pybuild.hints import Protocol
 from pybuild.registry.digest import Digest
 from pybuild.registry.notes import Notes
 from pybuild.registry.store import Store

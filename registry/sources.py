@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Self, TypeVar
 
+from pybuild.hints import Self, TypeVar
 from pybuild.registry import settings
 from pybuild.registry.client import Client
 from pybuild.registry.errors import DigestMismatch, InvalidDocument, RegistryError, TransferError

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
 
+from pybuild.hints import BinaryIO, Self
 from pybuild.registry import media
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.digest import Digest
 from pybuild.registry.errors import (
+    REPAIR,
     AmbiguousName,
     BlobNotFound,
     DigestMismatch,
@@ -42,8 +41,6 @@ _OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "caches", 
     f"pybuild.db{ending}" for ending in ("", "-wal", "-shm", ".new", ".new-wal", ".new-shm")
 }
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-_BLOCK = 1 << 20
-_REPAIR = "the store is damaged: 'pybuild store verify --repair' finds what else is, and puts it right"
 
 
 @frozen
@@ -101,31 +98,34 @@ class BlobWriter:
 class Store:
     """Blobs and tags under one folder. Safe for several processes at once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: str) -> None:
         self.root = root
         self._blobs = f"{root}/blobs/sha256/"
+        self._index = f"{root}/index.json"
 
     @classmethod
-    def open(cls, root: Path) -> Store:
+    def open(cls, root: str | os.PathLike[str]) -> Store:
         """The store in this folder, made when there is none. Raises StoreError when the folder is something else."""
-        if not (root / "oci-layout").exists() or not (root / "locks").exists():
+        root = os.fspath(root)
+        layout, index = f"{root}/oci-layout", f"{root}/index.json"
+        if not os.path.exists(layout) or not os.path.exists(f"{root}/locks"):
             try:
-                root.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.makedirs(root, mode=0o700, exist_ok=True)
                 # Names with a dot in front are those of other processes, which make the store just now.
                 foreign = {name for name in os.listdir(root) if not name.startswith(".")} - _OWN
-                if foreign and not (root / "oci-layout").exists():
+                if foreign and not os.path.exists(layout):
                     raise StoreError(
                         f"{root} is no store: it holds {min(foreign)}",
                         hint="set PYBUILD_ROOT, or --root, to a folder for pybuild alone",
                     )
                 for name in ("blobs/sha256", "tmp", "locks", "trees"):
-                    (root / name).mkdir(parents=True, exist_ok=True)
+                    os.makedirs(f"{root}/{name}", exist_ok=True)
                 with cls(root).lock("index", exclusive=True):
                     # Of several processes that make the store at once, one does: the others may have tagged already.
-                    if not (root / "index.json").exists():
-                        _replace(root / "index.json", Index.build(()).raw)
-                    if not (root / "oci-layout").exists():
-                        _replace(root / "oci-layout", _LAYOUT)
+                    if not os.path.exists(index):
+                        _replace(index, Index.build(()).raw)
+                    if not os.path.exists(layout):
+                        _replace(layout, _LAYOUT)
             except (PermissionError, NotADirectoryError) as error:
                 raise StoreError(
                     f"cannot make a store in {root}: {error.strerror}", hint="set PYBUILD_ROOT to a folder of yours"
@@ -157,15 +157,22 @@ class Store:
 
         Raises BlobNotFound on entry.
         """
-        try:
-            return VerifiedReader(open(self.path(blob.digest), "rb", buffering=0), blob, str(blob.digest))  # type: ignore[return-value]
-        except FileNotFoundError:
-            raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="pull or build the image again") from None
+        from pybuild.registry.verifying import VerifiedReader
+
+        return VerifiedReader(self._open(blob), blob)  # type: ignore[return-value]
 
     def read(self, blob: Descriptor) -> bytes:
         """All bytes of a small blob, verified. Raises BlobNotFound and DigestMismatch."""
-        with self.open_blob(blob) as stream:
-            return stream.read()
+        with self._open(blob) as file:
+            content = file.read(blob.size + 1)
+        check(blob, len(content), Digest.of(content))
+        return content
+
+    def _open(self, blob: Descriptor) -> BinaryIO:
+        try:
+            return open(self.path(blob.digest), "rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobNotFound(f"blob {blob.digest} is not in the store", hint="pull or build the image again") from None
 
     def add(self, content: bytes, media_type: str) -> Descriptor:
         """Put a small blob into the store. Idempotent; one that is there and damaged is put right."""
@@ -208,9 +215,10 @@ class Store:
     def index(self) -> Index:
         """index.json as it is now."""
         try:
-            return Index.parse((self.root / "index.json").read_bytes(), media.OCI_INDEX, f"{self.root}/index.json")
+            with open(self._index, "rb", buffering=0) as file:
+                return Index.parse(file.read(), media.OCI_INDEX, self._index)
         except InvalidDocument as error:
-            error.hint = _REPAIR
+            error.hint = REPAIR
             raise
 
     def tagged(self, reference: Reference) -> Descriptor | None:
@@ -241,7 +249,7 @@ class Store:
     def put_index(self, index: Index) -> None:
         """Put another index.json in place of the one that is there, as after damage."""
         with self.lock("index", exclusive=True):
-            _replace(self.root / "index.json", index.raw)
+            _replace(self._index, index.raw)
 
     def untag(self, name: Reference) -> Descriptor | None:
         """Take one name away, and the image's entry with it when that was the last; the descriptor it named."""
@@ -321,7 +329,7 @@ class Store:
             before = list(items)
             yield items
             if items != before:
-                _replace(self.root / "index.json", Index.build(tuple(items)).raw)
+                _replace(self._index, Index.build(tuple(items)).raw)
 
     def in_use(self) -> contextlib.AbstractContextManager[bool]:
         """Keep blobs from being deleted: whoever deletes must hold the lock `build` exclusively."""
@@ -330,7 +338,7 @@ class Store:
     @contextlib.contextmanager
     def lock(self, name: str, *, exclusive: bool, blocking: bool = True) -> Iterator[bool]:
         """Hold one of the store's locks, shared or exclusive; False, without waiting, when it is not to be had."""
-        with open(self.root / "locks" / name, "a") as file:
+        with open(f"{self.root}/locks/{name}", "a") as file:
             mode = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if blocking else fcntl.LOCK_NB)
             try:
                 fcntl.flock(file, mode)
@@ -340,43 +348,12 @@ class Store:
             yield True
 
 
-class VerifiedReader:
-    """A readable file that checks size and SHA-256 when its end is read."""
-
-    def __init__(self, stream: BinaryIO, blob: Descriptor, where: str) -> None:
-        self._stream = stream
-        self._blob = blob
-        self._where = where
-        self._hash = hashlib.sha256()
-        self._size = 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, all for -1. Raises DigestMismatch at the end."""
-        if size < 0:
-            return b"".join(iter(lambda: self.read(_BLOCK), b""))
-        content = self._stream.read(size)
-        self._hash.update(content)
-        self._size += len(content)
-        if (not content and size) or self._size > self._blob.size:
-            self._check()
-        return content
-
-    def _check(self) -> None:
-        if self._size != self._blob.size:
-            raise DigestMismatch(expected=f"{self._blob.size} bytes", actual=f"{self._size}", where=self._where, hint=_REPAIR)
-        actual = "sha256:" + self._hash.hexdigest()
-        if actual != self._blob.digest:
-            raise DigestMismatch(expected=self._blob.digest, actual=actual, where=self._where, hint=_REPAIR)
-
-    def close(self) -> None:
-        """Close the file behind it."""
-        self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def check(blob: Descriptor, size: int, digest: str) -> None:
+    """Raise DigestMismatch when what was read of the store is not what it should be."""
+    if size != blob.size:
+        raise DigestMismatch(expected=f"{blob.size} bytes", actual=f"{size}", where=str(blob.digest), hint=REPAIR)
+    if digest != blob.digest:
+        raise DigestMismatch(expected=blob.digest, actual=digest, where=str(blob.digest), hint=REPAIR)
 
 
 def private(path: str, flags: int) -> int:
@@ -384,9 +361,11 @@ def private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
+def _replace(path: str, content: bytes) -> None:
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/.{name}.{os.getpid()}"
+    with open(temporary, "wb") as file:
+        file.write(content)
     os.replace(temporary, path)
 
 

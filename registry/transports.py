@@ -16,8 +16,8 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
+from pybuild.hints import BinaryIO
 from pybuild.registry import archives
 from pybuild.registry.ends import DirectoryEnd, LayoutEnd, Source, StoreEnd, Target
 from pybuild.registry.errors import InvalidDocument, InvalidReference, StoreError

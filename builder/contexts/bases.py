@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 
 from pybuild.builder.contexts.together import together
 from pybuild.builder.errors import ContextError
@@ -30,7 +30,7 @@ def check(contexts: Pairs) -> None:
     """Raise ContextError for a named context of a kind that there is not."""
     for name, place in contexts:
         scheme, colon, _ = place.partition("://")
-        if colon and scheme not in ("oci-layout", "docker-image") and not Path(place).is_dir():
+        if colon and scheme not in ("oci-layout", "docker-image") and not os.path.isdir(place):
             raise ContextError(
                 f"--build-context {name}={place}: there is no {scheme}://",
                 hint="give a folder, oci-layout://DIR, docker-image://NAME, an http(s) URL or a git repository",
@@ -156,14 +156,14 @@ def _from_layout(place: str, store: Store, given: str, platform: Platform) -> Im
     from pybuild.registry.layout import read_layout
 
     folder, name = place, None
-    if not Path(folder).is_dir() and "@" in place:
+    if not os.path.isdir(folder) and "@" in place:
         folder, _, name = place.rpartition("@")
-    if not Path(folder).is_dir() and ":" in folder:
+    if not os.path.isdir(folder) and ":" in folder:
         # A digest says more than the tag before it.
         folder, _, tag = folder.rpartition(":")
         name = name or tag
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):
         raise ContextError(
             f"--build-context {given}: no such folder: {folder}", hint="write oci-layout://DIR or oci-layout://DIR:TAG"
         )
-    return read_layout(store, Path(folder), name, platform=platform)
+    return read_layout(store, folder, name, platform=platform)

@@ -6,14 +6,12 @@ reading what the records do not know yet. The first leads to the second when not
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
 
 from pybuild.builder.contexts.ignore import Ignore
 from pybuild.builder.errors import ContextError
@@ -22,6 +20,8 @@ from pybuild.builder.layers.entry import BytesContent, DiskContent, Entry, Kind
 from pybuild.builder.layers.index import entry_on_disk
 from pybuild.builder.layers.selection import Choice, chosen, listing
 from pybuild.builder.records.database import Database, FileStamp
+from pybuild.hints import TYPE_CHECKING
+from pybuild.lean import blake2b, sha256
 
 if TYPE_CHECKING:
     from pybuild.builder.request import BuildRequest
@@ -144,7 +144,7 @@ class Context:
         Raises CopyError for a source that is not there.
         """
         young = time.time_ns() - _GRAIN_NS
-        mark = hashlib.blake2b(digest_size=20)
+        mark = blake2b(digest_size=20)
         ignored = tuple((pattern.text, pattern.is_exception) for pattern in self.ignore.patterns)
         mark.update(repr((self.root, choice, ignored)).encode(errors="surrogateescape"))
         for item in chosen(self, choice, self.hidden_by, where=self.called):
@@ -194,7 +194,7 @@ class Context:
             return known.decode()
         found = list(listing(self, choice, self.hidden_by, where=self.called))
         contents = self._contents([entry for _, entry in found if isinstance(entry.content, DiskContent)], database)
-        mark = hashlib.sha256()
+        mark = sha256()
         first: dict[object, str] = {}
         for name, entry in found:
             identity = self.identity(entry)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from pybuild.builder.contexts.context import Context, choice_of
 from pybuild.builder.contexts.together import together
@@ -12,6 +11,7 @@ from pybuild.builder.errors import BuildError
 from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, RunStep, Step
 from pybuild.builder.workspace import Workspace
 from pybuild.grammar import Source
+from pybuild.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pybuild.builder.remote.fetching import Remotes

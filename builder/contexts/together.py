@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+
+from pybuild.hints import TypeVar
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ sparse files, and entries. PYBUILD_UNPACK_LIMIT is another size, such as 100g, o
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from pybuild.builder.errors import LayerError
+from pybuild.hints import TYPE_CHECKING
 from pybuild.values import frozen
 
 if TYPE_CHECKING:

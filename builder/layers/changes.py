@@ -10,11 +10,11 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
-from typing import Generic, NamedTuple, TypeVar
 
 from pybuild.builder.errors import BuildError
 from pybuild.builder.layers.entry import DiskContent, Entry, Kind
 from pybuild.builder.layers.index import Tree, TreeView
+from pybuild.hints import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 _BLOCK = 1 << 20

@@ -7,10 +7,10 @@ layer always gives the same bytes. zstd runs with threads, whose number does not
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import IO, Protocol, cast
 
 from pybuild.builder.errors import LayerError, PlanError
 from pybuild.builder.layers import bombs
+from pybuild.hints import IO, Protocol, cast
 from pybuild.values import frozen
 
 BLOCK = 1 << 20

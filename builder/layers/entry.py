@@ -3,11 +3,11 @@
 A NamedTuple rather than a dataclass: a layer has tens of thousands of them, and a tuple is made four times faster.
 """
 
+from __future__ import annotations
+
 import enum
 
-# As in grammar/source.py, no annotation is a string.
-from typing import NamedTuple
-
+from pybuild.hints import NamedTuple
 from pybuild.values import frozen
 
 

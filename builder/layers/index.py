@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
 from pybuild.builder.errors import CopyError
 from pybuild.builder.layers.entry import DiskContent, Entry, Kind, LayerContent
+from pybuild.hints import Protocol
 
 # The mode of a directory that a layer only implies, by a path below it: its metadata comes from the layers below.
 IMPLIED = -1

@@ -13,13 +13,13 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
-from typing import BinaryIO, Protocol
 
 from pybuild.builder.errors import ContextError, ExportError
 from pybuild.builder.layers.compression import BLOCK, Compression
 from pybuild.builder.layers.entry import BytesContent, Content, DiskContent, Entry, Kind, SpoolContent
 from pybuild.builder.layers.tar import BLOCK as TAR_BLOCK
 from pybuild.builder.layers.tar import END, header
+from pybuild.hints import BinaryIO, Protocol
 from pybuild.registry import Descriptor, Digest, Store, media
 from pybuild.values import frozen
 

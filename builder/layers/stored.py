@@ -6,13 +6,13 @@ A lookup reads one row, a listing those of one directory; nothing is loaded whol
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable
 
 from pybuild.builder.errors import LayerError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import LayerView, RecipeView
 from pybuild.builder.records.marks import is_sound, mark
+from pybuild.lean import sqlite3
 
 _SCHEMA = """
 create table if not exists indexed (number integer primary key, layer text unique not null);

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from pybuild.builder.errors import ContextError, LayerError
 from pybuild.builder.layers.compression import LONGEST_MAGIC, Source, decompressed, detect
@@ -11,6 +10,7 @@ from pybuild.builder.layers.contents import Spool
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.tar import BLOCK as TAR_BLOCK
 from pybuild.builder.layers.untar import is_tar, read
+from pybuild.hints import BinaryIO
 from pybuild.registry import Store
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Protocol
 
 from pybuild.builder.errors import LayerError
 from pybuild.builder.layers import fields
 from pybuild.builder.layers.bombs import Tally
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.tar import BLOCK, DEVICE_KINDS, OPAQUE, SECOND, WHITEOUT, XATTR, checksum
+from pybuild.hints import Protocol
 from pybuild.values import frozen
 
 _KINDS = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from pybuild.builder.contexts import bases
 from pybuild.builder.contexts.context import Context, check_folder, is_at_hand, localised
@@ -79,7 +78,7 @@ def check(request: BuildRequest, store: Store) -> Checked:
 
 
 @contextmanager
-def at_hand(request: BuildRequest, root: Path) -> Iterator[BuildRequest]:
+def at_hand(request: BuildRequest, root: str) -> Iterator[BuildRequest]:
     """The request with folders for contexts. Raises ContextError, RemoteError, LayerError, StoreError."""
     if is_at_hand(request):
         yield request

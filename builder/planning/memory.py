@@ -5,11 +5,8 @@ What is remembered is a pickle in the user's own store, and it is read only wher
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
 
 from pybuild.builder.contexts.ignore import Ignore
 from pybuild.builder.errors import ContextError
@@ -19,6 +16,8 @@ from pybuild.builder.planning.wanted import Options, Wanted
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.grammar import Source
+from pybuild.hints import TYPE_CHECKING, TypeVar
+from pybuild.lean import dumps, loads, sha256
 from pybuild.registry import Image, Platform
 from pybuild.values import frozen, replace
 
@@ -202,16 +201,16 @@ class _Memory:
         if content is None:
             return None
         try:
-            return pickle.loads(content)
+            return loads(content)
         except Exception:
             # Written by another version of pybuild, or damaged: it is made again.
             return None
 
     def put(self, kind: str, asked: object, value: _T) -> _T:
         if self._is_trusted:
-            self._database.add_memo(kind, _key(asked), pickle.dumps(value))
+            self._database.add_memo(kind, _key(asked), dumps(value))
         return value
 
 
 def _key(asked: object) -> str:
-    return hashlib.sha256(repr(asked).encode(errors="surrogateescape")).hexdigest()
+    return sha256(repr(asked).encode(errors="surrogateescape")).hexdigest()

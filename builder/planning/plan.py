@@ -7,7 +7,6 @@ have triggers; then `plan` with what was found. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import assert_never
 
 from pybuild.builder.errors import PlanError
 from pybuild.builder.graph import BuildGraph, PlannedStage, SourceStep, Step
@@ -19,6 +18,7 @@ from pybuild.builder.planning.triggers import Trigger
 from pybuild.builder.planning.wanted import Options, Wanted
 from pybuild.grammar import DockerfileError, Span
 from pybuild.grammar.instructions import Copy, Dockerfile, Instruction, Run
+from pybuild.hints import assert_never
 from pybuild.registry import ImageConfig, RunConfig
 from pybuild.values import replace
 

@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from pybuild.builder.errors import ExportError
 from pybuild.builder.events import OneAtATime, Progress
 from pybuild.builder.request import BuildRequest, Output
 from pybuild.builder.workspace import Workspace
+from pybuild.hints import BinaryIO
 from pybuild.registry import Image, Reference
 
 Exporter = Callable[[Image, Output, BuildRequest, Workspace, Progress], None]

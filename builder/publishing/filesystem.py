@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from pybuild.builder.errors import ExportError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import whole
 from pybuild.builder.steps.snapshots import Snapshots, fetched
 from pybuild.builder.workspace import Workspace
+from pybuild.hints import BinaryIO
 from pybuild.registry import Image
 
 

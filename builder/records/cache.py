@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from typing import Protocol
 
 from pybuild.builder.records.database import StepRecord
 from pybuild.builder.workspace import Layer, Workspace
+from pybuild.hints import Protocol
 from pybuild.values import frozen
 
 # How many results of one own part of a key are looked through.

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from pybuild.builder.records.marks import is_sound, mark
+from pybuild.lean import sqlite3
 from pybuild.registry import Descriptor, Digest
 from pybuild.values import frozen
 
 _FORMAT = 5
-_JOURNAL_PAGES = 200
+# Whoever opens the file first reads all of its journal: half a millisecond for so much.
+_LONGEST_JOURNAL = 512 << 10
 _SCHEMA = """
 create table if not exists steps (
     key text primary key, diff_id text, tree text, created text not null, mark integer not null) without rowid;
@@ -75,7 +75,7 @@ class Database:
     `was_damaged` says that the file was no database, and has been replaced by an empty one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
         self.mutex = threading.RLock()
         self.was_damaged = False
@@ -97,7 +97,7 @@ class Database:
             raise
         except sqlite3.DatabaseError:
             self.was_damaged = True
-            _remove(str(self._path))
+            _remove(self._path)
             connection = _opened(self._path)
             connection.executescript(_SCHEMA)
             connection.execute(f"pragma user_version={_FORMAT}")
@@ -109,7 +109,7 @@ class Database:
         _remove(place)
         saved = 0
         with self.mutex:
-            fresh = _opened(Path(place))
+            fresh = _opened(place)
             fresh.executescript(_SCHEMA)
             tables = [row[0] for row in fresh.execute("select name from sqlite_master where type = 'table'")]
             fresh.execute("begin")
@@ -120,7 +120,7 @@ class Database:
             fresh.execute("pragma wal_checkpoint(truncate)")
             fresh.close()
             self.connection.close()
-            _remove(str(self._path))
+            _remove(self._path)
             os.rename(place, self._path)
             _remove(place)
             self.connection = self._connect()
@@ -148,10 +148,16 @@ class Database:
 
     def close(self) -> None:
         """Close the file, or leave it as it is when the process is about to end."""
-        if _leaves_open:
+        if _leaves_open and self._journal() <= _LONGEST_JOURNAL:
             _left[:] = [self.connection]
         else:
             self.connection.close()
+
+    def _journal(self) -> int:
+        try:
+            return os.stat(f"{self._path}-wal").st_size
+        except FileNotFoundError:
+            return 0
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -318,15 +324,15 @@ def leave_open() -> None:
     """Close no file from now on: the process ends by os._exit when its work is done.
 
     To close the last connection is to write the journal's pages to their places and to wait for the disk, at the end of every
-    build, even of one that wrote a single row. The journal is as good: whoever comes next reads it, and clears it now and then.
+    build, even of one that wrote a single row. The journal is as good: whoever comes next reads it. SQLite would never begin it
+    anew as long as nobody closes the file, so that is done all the same once it is long.
     """
     global _leaves_open
     _leaves_open = True
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
     connection.execute("pragma journal_mode=wal")
     connection.execute("pragma synchronous=normal")
-    connection.execute(f"pragma wal_autocheckpoint={_JOURNAL_PAGES}")
     return connection

@@ -6,16 +6,15 @@ writes one small row. The oldest builds are forgotten.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
 
 from pybuild.builder.graph import BuildGraph, CopyStep, MetaStep, Root, Step
 from pybuild.builder.records.database import Database
 from pybuild.builder.steps.announcing import places
+from pybuild.hints import TypeAlias
+from pybuild.lean import sha256, sqlite3
 from pybuild.values import field_names, frozen
 
 # How a step came to its result, or did not.
@@ -145,7 +144,7 @@ def _plain(value: object) -> object:
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, bytes):
-        return hashlib.sha256(value).hexdigest()
+        return sha256(value).hexdigest()
     return {name: _plain(getattr(value, name)) for name in field_names(value)}
 
 

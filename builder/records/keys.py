@@ -6,11 +6,11 @@ away every cache there is.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 
 from pybuild.builder.graph import BuildGraph, CopyStep, GitStep, HttpStep, MetaStep, Root, RunStep, SourceStep, Step, WorkdirStep
+from pybuild.lean import sha256
 
 _FORMAT = 2
 
@@ -119,4 +119,4 @@ def _beside(step: RunStep, keys: list[str], read: Read) -> list[object]:
 
 def _hash(*parts: object) -> str:
     text = json.dumps([_FORMAT, *parts], separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from pybuild.builder.planning.memory import Plan
 from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, UNTOUCHED, Build, History, Outcome, Read, outline
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
+from pybuild.lean import sha256
 
 # Part of the name of an outline: another way to write it down is another outline.
 _FORMAT = 1
@@ -74,7 +74,7 @@ def _name_of(request: BuildRequest) -> str:
 
 def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Recorder, started: float) -> None:
     history, graph, keys = History(workspace.database), plan.graph, recorder.keys
-    name = hashlib.sha256(repr((_FORMAT, keys, plan.source.name, plan.source.text)).encode(errors="surrogateescape")).hexdigest()
+    name = sha256(repr((_FORMAT, keys, plan.source.name, plan.source.text)).encode(errors="surrogateescape")).hexdigest()
     content = None if history.has_outline(name) else outline(graph, keys, recorder.reads(graph))
     solid = [n for n, step in enumerate(graph.steps) if not isinstance(step, MetaStep | SourceStep)]
     build = Build(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pybuild.builder.graph import GitStep, HttpStep
 from pybuild.builder.layers.entry import DiskContent, Entry, Kind
 from pybuild.builder.remote.downloads import Downloads
 from pybuild.builder.workspace import Workspace
+from pybuild.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pybuild.builder.remote.git import Repositories

@@ -215,7 +215,7 @@ class Repositories:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 env=environ,
-                cwd=work_tree or str(self._workspace.store.root),
+                cwd=work_tree or self._workspace.store.root,
                 umask=0o022,
                 timeout=_LONGEST_SECONDS,
                 check=False,

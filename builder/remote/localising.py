@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import BinaryIO
 
 from pybuild.builder.contexts.context import Context, is_local
 from pybuild.builder.contexts.ignore import Ignore
@@ -33,6 +32,7 @@ from pybuild.builder.remote.git import Repositories
 from pybuild.builder.request import BuildRequest, Inline
 from pybuild.builder.workspace import Workspace, adopt_tree
 from pybuild.grammar import Span
+from pybuild.hints import BinaryIO
 from pybuild.values import replace
 
 _NOWHERE = Span(1, 1, 1, 2)

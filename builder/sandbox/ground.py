@@ -10,12 +10,12 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 from pybuild.builder.errors import SandboxError, SandboxRefused
 from pybuild.builder.layers.ownership import mark_opaque
 from pybuild.builder.sandbox import privilege, tries
 from pybuild.builder.workspace import new_folder, remove
+from pybuild.hints import TypeVar
 from pybuild.values import frozen
 
 T = TypeVar("T")

@@ -20,10 +20,10 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TypeVar, cast
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.sandbox import kernel, mapping
+from pybuild.hints import TypeVar, cast
 
 T = TypeVar("T")
 Tell = Callable[[object], None]

@@ -51,11 +51,11 @@ def taken(cache: Cache, sharing: str, workspace: Workspace, *, fill: Fill | None
     shared has it together with others, private has one that nobody else has, locked waits until nobody else has it, and calls
     `check` while it does. Source: BuildKit, solver/llbsolver/mounts.
     """
-    top = workspace.store.root / CACHES
-    top.mkdir(exist_ok=True)
+    top = f"{workspace.store.root}/{CACHES}"
+    os.makedirs(top, exist_ok=True)
     with contextlib.ExitStack() as stack:
         while True:
-            path = _free(cache.name, sharing, str(top), workspace, stack)
+            path = _free(cache.name, sharing, top, workspace, stack)
             if path is not None:
                 break
             check()
@@ -73,7 +73,7 @@ def _free(name: str, sharing: str, top: str, workspace: Workspace, stack: contex
         path = f"{top}/{full}"
         if sharing == "locked" and number and not os.path.isdir(path):
             return None
-        descriptor = os.open(workspace.store.root / "locks" / f"cache-{full}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(f"{workspace.store.root}/locks/cache-{full}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -8,11 +8,11 @@ for it: they read what is here, and run nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
 
 from pybuild.builder.graph import RunStep
 from pybuild.builder.steps.snapshots import Form, Snapshots
 from pybuild.builder.workspace import Workspace
+from pybuild.hints import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pybuild.builder.steps.job import Job

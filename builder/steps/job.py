@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from pybuild.builder.contexts.context import Context
 from pybuild.builder.graph import BuildGraph
 from pybuild.builder.records.cache import CacheOf, LocalCache, Result
 from pybuild.builder.request import RunOptions
 from pybuild.grammar import Source
+from pybuild.hints import TYPE_CHECKING
 from pybuild.registry import Image
 from pybuild.values import frozen
 

@@ -21,7 +21,7 @@ class StepLocks:
     """The step locks of one build. A context manager that releases what is still held."""
 
     def __init__(self, store: Store) -> None:
-        self._folder = store.root / "locks"
+        self._folder = f"{store.root}/locks"
         self._held: dict[str, int] = {}
         self._busy: set[str] = set()
 

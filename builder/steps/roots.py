@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from pybuild.builder.layers.plain import PlainCopy
 from pybuild.builder.sandbox.chrooted import Stand
 from pybuild.builder.sandbox.folders import Furniture, clear, make_overlay
 from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spec import Attachment, Overlay, Plain
+from pybuild.hints import Protocol
 
 
 class Root(Protocol):

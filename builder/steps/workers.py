@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+
+from pybuild.hints import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 

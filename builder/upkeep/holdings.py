@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from calendar import timegm
 from collections.abc import Iterable, Iterator
 from time import strptime
 
 from pybuild.builder.workspace import CACHES, Workspace
+from pybuild.lean import sqlite3
 from pybuild.registry import Descriptor, Digest, pushed
 from pybuild.registry.attached import with_attached
 from pybuild.registry.errors import RegistryError
@@ -80,7 +80,7 @@ def holdings(workspace: Workspace) -> Holdings:
 class _Survey:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._root = str(workspace.store.root)
+        self._root = workspace.store.root
         self._sizes: dict[str, int] = {}
         self._moments: dict[str, float] = {}
         self._layers_of_tags: set[str] = set()

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from collections.abc import Callable, Iterable
 
 from pybuild.builder.upkeep import reserve
 from pybuild.builder.upkeep.holdings import BLOBS, IMAGE, LEFTOVER, STEP, Holding, Holdings, holdings
 from pybuild.builder.workspace import Workspace
+from pybuild.lean import sqlite3
 from pybuild.registry import Digest
 from pybuild.registry.errors import RegistryError
 from pybuild.values import frozen
@@ -97,7 +97,7 @@ def prune(workspace: Workspace, wish: Wish, *, waiting: Callable[[], None] | Non
         if wish.with_all and wish.before is None and wish.keep_bytes is None:
             _forget_memos(workspace)
         freed += _tidy(workspace)
-        reserve.keep(str(workspace.store.root))
+        reserve.keep(workspace.store.root)
         return Pruned(chosen, freed)
 
 
@@ -118,7 +118,7 @@ def _sweep(workspace: Workspace, found: Holdings, chosen: tuple[Holding, ...]) -
                 _delete(connection, "blobs", "digest", gone)
                 _delete(connection, "uses", "name", [item.name for item in chosen])
         except sqlite3.OperationalError:
-            if not reserve.is_full(str(workspace.store.root)):
+            if not reserve.is_full(workspace.store.root):
                 raise
             return False
         return True
@@ -133,10 +133,10 @@ def _sweep(workspace: Workspace, found: Holdings, chosen: tuple[Holding, ...]) -
 
 def _tidy(workspace: Workspace) -> int:
     """Forget file indexes of layers that are gone and locks of steps that nobody does; the bytes that the database shrank by."""
-    for name in os.listdir(workspace.store.root / "locks"):
+    for name in os.listdir(f"{workspace.store.root}/locks"):
         if name.startswith("step-"):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(workspace.store.root / "locks" / name)
+                os.unlink(f"{workspace.store.root}/locks/{name}")
     with workspace.database.mutex:
         connection = workspace.database.connection
         _forget_indexes(workspace, connection)

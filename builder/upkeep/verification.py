@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,6 +21,7 @@ from pybuild.builder.layers.extraction import opened
 from pybuild.builder.layers.index import RecipeView
 from pybuild.builder.layers.stored import FileIndexes
 from pybuild.builder.workspace import Workspace, layers_of
+from pybuild.lean import sqlite3
 from pybuild.registry import Descriptor, Digest, media, pushed
 from pybuild.registry.errors import BlobNotFound, DigestMismatch, RegistryError, UnsupportedMediaType
 from pybuild.registry.origins import repositories

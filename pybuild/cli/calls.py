@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from pybuild.builder.lint.inquiry import Checked, at_hand, check, outlined, targeted
 from pybuild.builder.request import BuildRequest
-from pybuild.builder.workspace import default_root
+from pybuild.builder.workspace import place_of
 from pybuild.calls import check_json, outline_json, outline_text, targets_json, targets_text
 from pybuild.grammar import Span
 from pybuild.linting import StoredConfigs
@@ -21,7 +21,7 @@ FOUND = 1
 
 def answer(method: str, form: str, *, context: str, **options: object) -> int:
     """Print what is asked for; the exit code: 1 when a check finds anything. Raises what a build's planning does."""
-    with at_hand(_request(context, options), default_root(os.environ)) as request:
+    with at_hand(_request(context, options), place_of(None, os.environ)) as request:
         return _answer(method, form, request)
 
 
@@ -32,7 +32,7 @@ def _answer(method: str, form: str, request: BuildRequest) -> int:
         targets, source = targeted(request)
         _write(targets_json(targets, source) if form == "json" else targets_text(targets))
         return 0
-    outline, source = outlined(request, StoredConfigs(default_root(os.environ)))
+    outline, source = outlined(request, StoredConfigs(place_of(None, os.environ)))
     _write(outline_json(outline, source) if form == "json" else outline_text(outline))
     return 0
 
@@ -63,7 +63,7 @@ def _request(context: str, options: Mapping[str, object]) -> BuildRequest:
 
 
 def _check(request: BuildRequest, form: str) -> int:
-    found = check(request, Store.open(default_root(os.environ)))
+    found = check(request, Store.open(place_of(None, os.environ)))
     if form == "json":
         _write(check_json(found.report.findings, found.source, _told(found)))
     else:

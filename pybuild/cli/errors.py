@@ -93,8 +93,9 @@ def _known(error: Exception) -> int:
         if others:
             sys.stderr.write(f"{len(others) + 1} errors\n")
         return error.exit_code
-    sqlite3 = sys.modules.get("sqlite3")
-    if sqlite3 is not None and isinstance(error, sqlite3.DatabaseError):
+    from pybuild.lean import sqlite3
+
+    if isinstance(error, sqlite3.DatabaseError):
         from pybuild.builder.upkeep.reserve import ADVICE
 
         hint = "'pybuild store verify --repair' keeps what is sound of it"

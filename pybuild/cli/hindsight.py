@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TextIO
 
 from pybuild.builder.events import Event, Progress, Recorded, Worked
+from pybuild.hints import TYPE_CHECKING, TextIO
 from pybuild.registry.progress import Transferred
 
 if TYPE_CHECKING:

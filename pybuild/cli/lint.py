@@ -10,7 +10,7 @@ import click
 
 from pybuild.builder.errors import BuildError
 from pybuild.builder.lint import BY_NAME, RULES, Settings
-from pybuild.builder.workspace import default_root
+from pybuild.builder.workspace import place_of
 from pybuild.cli.errors import tell
 from pybuild.cli.options import pairs
 from pybuild.grammar import DockerfileError
@@ -92,7 +92,7 @@ def command(
             build_args=given,
             target=target,
             extra=Settings(skip, experimental, error),
-            root=default_root(os.environ),
+            root=place_of(None, os.environ),
         )
         try:
             linted = lint_file(request)

@@ -62,10 +62,10 @@ def agents(values: Values) -> dict[str, Values]:
 
 def hosts(values: Values) -> tuple[tuple[str, str], ...]:
     """`NAME:ADDRESS` or `NAME=ADDRESS`; brackets around IPv6 are dropped."""
-    import ipaddress
-
     found = []
     for value in values:
+        import ipaddress
+
         name, mark, address = value.partition("=" if "=" in value else ":")
         address = address.removeprefix("[").removesuffix("]")
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import click
 
 from pybuild.cli.options import truth
+from pybuild.hints import TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., object])
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TextIO
-
 from pybuild.builder.events import Progress
+from pybuild.hints import TextIO
 
 MODES = ("auto", "plain", "tty", "quiet", "json", "rawjson")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TextIO
 
 from pybuild.builder.events import Event, LayerGrows, Tick
+from pybuild.hints import TextIO
 from pybuild.values import field_names
 
 

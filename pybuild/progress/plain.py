@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TextIO
 
 from pybuild.builder.events import CANCELED, Event, Finished, Notice, StepFinished, StepOutput, StepStarted
 from pybuild.builder.output import harmless
+from pybuild.hints import TextIO
 from pybuild.progress import text
 from pybuild.registry.progress import Transferred
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TextIO
-
 from pybuild.builder.events import Event, Notice
+from pybuild.hints import TextIO
 
 
 class Quiet:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from typing import TextIO
 
 from pybuild.builder.events import CANCELED, Event, Finished, Notice, StepFinished, StepOutput, StepStarted
+from pybuild.hints import TextIO
 from pybuild.progress import text
 from pybuild.registry.progress import Transferred
 

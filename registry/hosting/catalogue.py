@@ -85,7 +85,7 @@ class Catalogue:
         return own
 
     def _refresh(self) -> None:
-        paths = (self._store.root / "index.json", attached.path(self._store), pushed.path(self._store))
+        paths = (f"{self._store.root}/index.json", attached.path(self._store), pushed.path(self._store))
         stamps = tuple(_stamp(path) for path in paths)
         if stamps == self._stamps:
             return
@@ -135,7 +135,7 @@ def name_of(repository: str, tag: str = "latest") -> Reference | None:
         return None
 
 
-def _stamp(path: os.PathLike[str]) -> _Stamp:
+def _stamp(path: str) -> _Stamp:
     try:
         status = os.stat(path)
     except FileNotFoundError:

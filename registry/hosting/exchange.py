@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import BinaryIO
 from urllib.parse import parse_qs
 
+from pybuild.hints import BinaryIO
 from pybuild.registry.document import dump
 from pybuild.values import frozen
 

@@ -29,7 +29,7 @@ class Uploads:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._folder = store.root / "uploads"
+        self._folder = f"{store.root}/uploads"
         self._mutex = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         # The hash of what has arrived, and how much that is: a large blob need not be read again at its end.
@@ -37,7 +37,7 @@ class Uploads:
 
     def begin(self) -> str:
         """A new upload's name."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._sweep()
         name = uuid.uuid4().hex
         os.close(os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -103,7 +103,7 @@ class Uploads:
     def _path(self, name: str) -> str:
         if not _NAME.match(name):
             raise _unknown()
-        return str(self._folder / name)
+        return f"{self._folder}/{name}"
 
     def _locked(self, name: str) -> threading.Lock:
         with self._mutex:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -153,6 +154,6 @@ def test_damage_that_a_command_meets_leads_to_verify(cli, context, tmp_path):
         file.write(b"?")
     code, _, err = cli("save", "-o", tmp_path / "out.tar", "one")
     assert code == 1 and "hint: the store is damaged: 'pybuild store verify --repair'" in err
-    (store.root / "index.json").write_text("")
+    Path(store.root, "index.json").write_text("")
     code, _, err = cli("images")
     assert code == 1 and "'pybuild store verify --repair'" in err

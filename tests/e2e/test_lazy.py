@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from real.faulty_registry import faulty_registry
@@ -29,7 +30,7 @@ def make_base():
     """Builds the base in a store."""
 
     def make(store):
-        folder = store.root.parent / "base"
+        folder = Path(store.root).parent / "base"
         folder.mkdir()
         (folder / "etc").mkdir()
         (folder / "etc" / "passwd").write_text("app:x:7:8::/:/bin/sh\n")
@@ -173,7 +174,7 @@ def test_of_an_image_that_lies_about_its_layers_a_pull_leaves_nothing(all_platfo
         registries.pull(f"{base.host}/base", all_platforms=all_platforms, root=tmp_path / "store")
     assert "do not trust" in failed.value.hint
     store = Store.open(tmp_path / "store")
-    assert not store.index().manifests and not store.has(lie.layers[1]) and not os.listdir(store.root / "tmp")
+    assert not store.index().manifests and not store.has(lie.layers[1]) and not os.listdir(f"{store.root}/tmp")
     assert not store.blobs()
 
 

@@ -121,7 +121,7 @@ class Trial:
         for digest in target.blobs():
             if Digest.of(Path(target.path(digest)).read_bytes()) != digest:
                 raise Wrong(f"{digest} is not what its digest says")
-        if os.listdir(target.root / "tmp"):
+        if os.listdir(f"{target.root}/tmp"):
             raise Wrong("temporary files are left")
         self.way.follow({})
         if pull(target, name, patience=PATIENCE).manifest.raw != image.manifest.raw:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -166,7 +167,7 @@ def test_origins_are_remembered_by_registry_the_latest_first(store):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', json.dumps({Digest.of(b"1"): [1, {}]})])
 def test_a_damaged_record_of_origins_is_an_empty_one(content, store):
-    (store.root / "origins.json").write_text(content)
+    Path(store.root, "origins.json").write_text(content)
     assert origins(store, Digest.of(b"1"), "r") == ()
     remember(store, "r/a", [Digest.of(b"1")])
     assert origins(store, Digest.of(b"1"), "r") == ("a",)

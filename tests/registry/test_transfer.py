@@ -349,4 +349,4 @@ def test_two_pushes_and_pulls_at_once(registry, path, store, tmp_path, make_imag
         list(pool.map(lambda pair: push(store, *pair), zip(images, names, strict=True)))
         list(pool.map(lambda name: pull(target, name), names))
     assert {target.find(str(name)).id for name in names} == {image.id for image in images}
-    assert os.listdir(target.root / "tmp") == []
+    assert os.listdir(f"{target.root}/tmp") == []

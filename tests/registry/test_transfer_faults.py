@@ -45,7 +45,7 @@ def layer(image):
 
 
 def is_empty(store):
-    return store.index().manifests == () and os.listdir(store.root / "tmp") == []
+    return store.index().manifests == () and os.listdir(f"{store.root}/tmp") == []
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])

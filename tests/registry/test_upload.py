@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -266,7 +267,7 @@ def test_a_second_push_goes_on_where_the_first_was_killed(send, faulty, fault, s
     assert faulty.count("POST") == 0 and ranges(faulty)[0].startswith("1500000-")
     with session(store, "r/app", digest) as kept:
         assert kept.url is None, "what has ended is forgotten"
-    assert os.stat(store.root / "uploads.json").st_mode & 0o777 == 0o600
+    assert os.statPath(store.root, "uploads.json").st_mode & 0o777 == 0o600
 
 
 def test_an_upload_that_the_registry_has_lost_begins_anew(send, faulty, store):
@@ -301,7 +302,7 @@ def test_two_pushes_of_one_blob_do_not_share_an_upload(store):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"r/app@x": 3}', '{"r/app@x": ["u"]}'])
 def test_a_damaged_record_of_uploads_is_an_empty_one(content, store):
-    (store.root / "uploads.json").write_text(content)
+    Path(store.root, "uploads.json").write_text(content)
     with session(store, "r/app", Digest.of(b"x")) as kept:
         assert kept.url is None
 

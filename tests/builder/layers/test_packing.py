@@ -78,7 +78,7 @@ def test_a_file_that_shrinks_is_an_error_and_leaves_nothing(store, tmp_path, siz
     entry = Entry("f", Kind.FILE, size=size, content=DiskContent(str(path)))
     with pytest.raises(ContextError, match="changed its size"):
         pack([entry], store, Compression.parse("gzip"))
-    assert not store.blobs() and not os.listdir(store.root / "tmp")
+    assert not store.blobs() and not os.listdir(f"{store.root}/tmp")
 
 
 def test_a_file_that_is_gone_is_an_error(store, tmp_path):
@@ -92,7 +92,7 @@ def test_an_interrupted_pack_leaves_nothing(store, entries):
 
     with pytest.raises(KeyboardInterrupt):
         pack(entries, store, Compression.parse("gzip"), on_bytes=interrupt)
-    assert not store.blobs() and not os.listdir(store.root / "tmp")
+    assert not store.blobs() and not os.listdir(f"{store.root}/tmp")
 
 
 def test_a_full_disk_is_an_error_that_says_so(store, entries, monkeypatch):
@@ -117,7 +117,7 @@ def test_a_full_disk_is_an_error_that_says_so(store, entries, monkeypatch):
     monkeypatch.setattr(type(store), "writer", lambda self: Full(writer()))
     with pytest.raises(BuildError, match="No space left on device"):
         pack(entries, store, Compression.parse("gzip"))
-    assert not os.listdir(store.root / "tmp")
+    assert not os.listdir(f"{store.root}/tmp")
 
 
 @pytest.mark.parametrize("text", ["lzma", "gzip:0", "gzip:x", "gzip:", "zstd:99", "none:1"])
@@ -133,7 +133,7 @@ def test_a_file_that_grows_is_an_error_and_leaves_nothing(store, tmp_path, size)
     entry = Entry("f", Kind.FILE, size=size, content=DiskContent(str(path)))
     with pytest.raises(ContextError, match="changed its size"):
         pack([entry], store, Compression.parse("gzip"))
-    assert not store.blobs() and not os.listdir(store.root / "tmp")
+    assert not store.blobs() and not os.listdir(f"{store.root}/tmp")
 
 
 class Broken:
@@ -166,7 +166,7 @@ def test_a_compressor_that_fails_stops_everything(store, tmp_path, block):
     before = threading.active_count()
     with pytest.raises(MemoryError):
         pack([entry], store, Broken(block))
-    assert not os.listdir(store.root / "tmp")
+    assert not os.listdir(f"{store.root}/tmp")
     assert threading.active_count() == before
 
 

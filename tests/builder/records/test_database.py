@@ -1,10 +1,11 @@
 """Records of earlier builds: they come back as they went in, and a damaged file is replaced, not believed."""
 
 import contextlib
+import os
 import sqlite3
 import threading
 
-from pybuild.builder.records.database import Database, StepRecord
+from pybuild.builder.records.database import Database, StepRecord, leave_open
 from pybuild.registry import Descriptor, Digest
 
 LAYER, BLOB = Digest.of(b"layer"), Digest.of(b"blob")
@@ -91,3 +92,22 @@ def test_an_older_format_is_begun_anew_but_for_the_history(tmp_path):
     assert database.step("k") is not None and not database.was_damaged
     assert database.connection.execute("select number from builds").fetchall() == [(7,)]
     database.close()
+
+
+def test_the_journal_of_processes_that_leave_it_stays_short(tmp_path):
+    path = tmp_path / "pybuild.db"
+    longest = 0
+    for number in range(60):
+        if not (child := os.fork()):
+            leave_open()
+            database = Database(str(path))
+            database.add_memo("kind", str(number), os.urandom(20_000))
+            database.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        with contextlib.suppress(FileNotFoundError):
+            longest = max(longest, os.stat(f"{path}-wal").st_size)
+    # It was left to the next one, mostly, and written to its place in time.
+    assert 100_000 < longest < 700_000
+    database = Database(str(path))
+    assert all(len(database.memo("kind", str(number)) or b"") == 20_000 for number in range(60))

@@ -14,7 +14,7 @@ def test_a_lock_is_held_by_one_and_then_known_to_have_been_busy(store):
         first.release("k")
         taken = second.take("k")
         assert taken is not None and taken.was_busy
-    assert not [name for name in os.listdir(store.root / "locks") if name.startswith("step-")]
+    assert not [name for name in os.listdir(f"{store.root}/locks") if name.startswith("step-")]
 
 
 def test_leaving_releases_all(store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -91,7 +92,7 @@ def content(root):
 
 
 def test_a_prune_leaves_tagged_images_and_what_rebuilds_them(context, workspace, tmp_path):
-    root = workspace.store.root
+    root = Path(workspace.store.root)
     first = api.build(context, root=root)
     (context / "x").write_bytes(os.urandom(50_000))
     second = api.build(context, tags=["kept"], root=root)
@@ -109,7 +110,7 @@ def test_a_prune_leaves_tagged_images_and_what_rebuilds_them(context, workspace,
 
 
 def test_all_leaves_tagged_images_alone(context, workspace):
-    root = workspace.store.root
+    root = Path(workspace.store.root)
     kept = api.build(context, tags=["kept"], root=root)
     (root / CACHES / "m").mkdir(parents=True)
     prune(workspace, Wish(with_all=True))
@@ -131,7 +132,7 @@ def test_nothing_goes_while_a_build_is_at_work(context, workspace, tmp_path):
 
 
 def test_what_a_warm_build_uses_counts_as_used(context, workspace):
-    root = workspace.store.root
+    root = Path(workspace.store.root)
     api.build(context, tags=["kept"], root=root)
     workspace.database.connection.execute("update uses set moment = 1")
     old = [item for item in holdings(workspace).items if item.kind == STEP]

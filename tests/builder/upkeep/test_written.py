@@ -15,8 +15,8 @@ from pybuild.builder.workspace import adopt_tree
 @pytest.fixture
 def tree(workspace) -> Path:
     made = Path(workspace.tree_path("made"))
-    (workspace.store.root / "tmp/new").mkdir()
-    adopt_tree(str(workspace.store.root / "tmp/new"), str(made))
+    Path(workspace.store.root, "tmp/new").mkdir()
+    adopt_tree(f"{workspace.store.root}/tmp/new", str(made))
     return made
 
 
@@ -54,6 +54,6 @@ def test_while_another_build_is_at_work_nothing_goes(workspace, tree):
 
 def test_a_new_tree_is_of_this_boot(workspace, tree):
     restarted(tree, 1000)
-    (workspace.store.root / "tmp/new").mkdir()
-    adopt_tree(str(workspace.store.root / "tmp/new"), workspace.tree_path("newer"))
+    Path(workspace.store.root, "tmp/new").mkdir()
+    adopt_tree(f"{workspace.store.root}/tmp/new", workspace.tree_path("newer"))
     assert (tree.parent.parent / written.MARK).read_text() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
