@@ -1,7 +1,8 @@
 """Parts of the standard library without what they bring along, for what every build needs: a tenth of one that changes nothing.
 
 `hashlib` loads OpenSSL, which hashes five times as fast and so is the right one for large contents. `pickle` has a second one in
-Python, `sqlite3` the adapters of `datetime`. Where Python has not these parts by these names, the usual ones are taken.
+Python, `sqlite3` the adapters of `datetime`, `signal` an enumeration. Where Python has not these parts by these names, the usual
+ones are taken.
 """
 
 # ruff: noqa: F401
@@ -10,6 +11,7 @@ from __future__ import annotations
 from pybuild.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import signal as signal
     import sqlite3 as sqlite3
     from hashlib import blake2b as blake2b
     from hashlib import sha256 as sha256
@@ -35,3 +37,7 @@ else:
         import _sqlite3 as sqlite3
     except ImportError:
         import sqlite3
+    try:
+        import _signal as signal
+    except ImportError:
+        import signal

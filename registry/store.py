@@ -102,6 +102,7 @@ class Store:
         self.root = root
         self._blobs = f"{root}/blobs/sha256/"
         self._index = f"{root}/index.json"
+        self._read: Index | None = None
 
     @classmethod
     def open(cls, root: str | os.PathLike[str]) -> Store:
@@ -214,12 +215,16 @@ class Store:
 
     def index(self) -> Index:
         """index.json as it is now."""
-        try:
-            with open(self._index, "rb", buffering=0) as file:
-                return Index.parse(file.read(), media.OCI_INDEX, self._index)
-        except InvalidDocument as error:
-            error.hint = REPAIR
-            raise
+        with open(self._index, "rb", buffering=0) as file:
+            content = file.read()
+        # One build looks for its base and sets its tag, and there may be hundreds of images.
+        if self._read is None or self._read.raw != content:
+            try:
+                self._read = Index.parse(content, media.OCI_INDEX, self._index)
+            except InvalidDocument as error:
+                error.hint = REPAIR
+                raise
+        return self._read
 
     def tagged(self, reference: Reference) -> Descriptor | None:
         """The manifest with this tag, or of this digest."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -54,8 +53,10 @@ def interrupt_once() -> None:
             is_interrupted = True
             raise KeyboardInterrupt
 
+    from pybuild.lean import signal
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
 
 

@@ -73,11 +73,11 @@ def test_what_prune_cannot_read_is_a_usage_error(cli, arguments, said):
 def test_a_store_over_its_limit_is_pruned_after_a_build(cli, context, monkeypatch):
     monkeypatch.setenv("PYBUILD_KEEP_STORAGE", "1kB")
     cli("build", "-t", "one", context)
-    place = open_store(None).root / CACHES / "m"
+    place = Path(open_store(None).root, CACHES, "m")
     place.mkdir(parents=True)
     cli("build", "-t", "one", context)
     assert place.exists(), "not more than once an hour"
-    os.utime(open_store(None).root / "locks" / "done-prune", (time.time() - 4000,) * 2)
+    os.utime(f"{open_store(None).root}/locks/done-prune", (time.time() - 4000,) * 2)
     assert cli("build", "-t", "one", context)[0] == 0
     assert not place.exists()
     assert open_store(None).find("one")

@@ -267,7 +267,7 @@ def test_a_second_push_goes_on_where_the_first_was_killed(send, faulty, fault, s
     assert faulty.count("POST") == 0 and ranges(faulty)[0].startswith("1500000-")
     with session(store, "r/app", digest) as kept:
         assert kept.url is None, "what has ended is forgotten"
-    assert os.statPath(store.root, "uploads.json").st_mode & 0o777 == 0o600
+    assert os.stat(f"{store.root}/uploads.json").st_mode & 0o777 == 0o600
 
 
 def test_an_upload_that_the_registry_has_lost_begins_anew(send, faulty, store):
