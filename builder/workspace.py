@@ -38,7 +38,9 @@ class Layer:
 def place_of(root: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str:
     """Where the store is: the folder that is given, $PYBUILD_ROOT, /var/lib/pybuild for root, else in the user's data home."""
     if given := (environ.get("PYBUILD_ROOT") if root is None else root):
-        return os.path.join(os.getcwd(), given).rstrip("/") or "/"
+        place = os.path.join(os.getcwd(), given)
+        # Behind a link `..` is elsewhere than it reads.
+        return place if ".." in place.split("/") else os.path.normpath(place)
     if os.geteuid() == 0:
         return "/var/lib/pybuild"
     home = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "share")

@@ -16,6 +16,8 @@ def main() -> NoReturn:
     from pybuild.cli.errors import interrupt_once
 
     interrupt_once()
+    # requests would load one of them, to guess the encoding of texts that do not say theirs: 19 ms, and nobody here asks it to.
+    sys.modules.update({"chardet": None, "charset_normalizer": None})  # type: ignore[dict-item]
     # Start-up makes thousands of objects that all stay, and so does a large context: looking through them for garbage is
     # 4 of 60 ms.
     gc.set_threshold(50_000)

@@ -11,10 +11,14 @@ import functools
 import os
 import ssl
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urljoin, urlsplit
 
-import requests
+with warnings.catch_warnings():
+    # That nobody is there who guesses the encoding of a text: see pybuild/__main__.py.
+    warnings.simplefilter("ignore")
+    import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 

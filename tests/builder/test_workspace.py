@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from real.command import COMMAND
+
+from pybuild.builder.workspace import place_of
 
 OPEN = COMMAND[2].split("; from pybuild.__main__")[0] + (
     "\nfrom pathlib import Path\nfrom pybuild.builder.workspace import Workspace\n"
@@ -33,3 +38,27 @@ def test_many_open_a_new_store_at_the_same_moment(tmp_path):
             process.stdin.flush()
         errors = [process.communicate()[1].decode() for process in crowd]
         assert [process.returncode for process in crowd] == [0] * 6, errors
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "place"),
+    [
+        ("store", {}, "/home/me/store"),
+        ("./a//b/", {}, "/home/me/a/b"),
+        ("../b", {}, "/home/me/../b"),
+        ("/store", {"PYBUILD_ROOT": "/other"}, "/store"),
+        (Path("/store"), {}, "/store"),
+        (None, {"PYBUILD_ROOT": "here"}, "/home/me/here"),
+        (None, {}, "/var/lib/pybuild"),
+    ],
+)
+def test_where_the_store_is(given, environ, place, monkeypatch):
+    monkeypatch.setattr(os, "getcwd", lambda: "/home/me")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert place_of(given, environ) == place
+
+
+def test_where_the_store_of_an_ordinary_user_is(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert place_of(None, {"HOME": "/home/me"}) == "/home/me/.local/share/pybuild"
+    assert place_of(None, {"HOME": "/home/me", "XDG_DATA_HOME": "/data"}) == "/data/pybuild"
