@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 
+from pybuild.builder import ending
 from pybuild.builder.records.marks import is_sound, mark
 from pybuild.lean import sqlite3
 from pybuild.registry import Descriptor, Digest
@@ -147,8 +148,13 @@ class Database:
             return sum(not is_sound(_checked(table, row)) for table, row in rows)
 
     def close(self) -> None:
-        """Close the file, or leave it as it is when the process is about to end."""
-        if _leaves_open and self._journal() <= _LONGEST_JOURNAL:
+        """Close the file, or leave it as it is when the process is about to end.
+
+        To close the last connection is to write the journal's pages to their places and to wait for the disk, at the end of
+        every build, even of one that wrote a single row. The journal is as good: whoever comes next reads it. SQLite would never
+        begin it anew as long as nobody closes the file, so that is done all the same once it is long.
+        """
+        if ending.is_near() and self._journal() <= _LONGEST_JOURNAL:
             _left[:] = [self.connection]
         else:
             self.connection.close()
@@ -310,25 +316,13 @@ def _descriptor(row: tuple[object, ...]) -> Descriptor:
 
 
 def _remove(path: str) -> None:
-    for ending in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}{ending}")
+            os.unlink(f"{path}{suffix}")
 
 
-_leaves_open = False
 # At most one: that of a process that goes on all the same is closed with the next.
 _left: list[sqlite3.Connection] = []
-
-
-def leave_open() -> None:
-    """Close no file from now on: the process ends by os._exit when its work is done.
-
-    To close the last connection is to write the journal's pages to their places and to wait for the disk, at the end of every
-    build, even of one that wrote a single row. The journal is as good: whoever comes next reads it. SQLite would never begin it
-    anew as long as nobody closes the file, so that is done all the same once it is long.
-    """
-    global _leaves_open
-    _leaves_open = True
 
 
 def _opened(path: str) -> sqlite3.Connection:

@@ -53,6 +53,13 @@ class Fence:
                 os.rmdir(f"{self.place.own}/{_NAME}")
 
 
+def clear() -> None:
+    """Remove the group that a process has put up and was in until it ended, unless others are in it."""
+    for place in cgroups.for_devices() if is_needed() else ():
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{place.own}/{_NAME}")
+
+
 def is_needed() -> bool:
     """Whether a command could open a device at all."""
     return privilege.has(privilege.CAP_MKNOD) and not privilege.is_in_user_namespace()

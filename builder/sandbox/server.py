@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 
 from pybuild.builder.errors import NetworkRefused, SandboxError, SandboxRefused
-from pybuild.builder.sandbox import kernel, mapping, privilege
+from pybuild.builder.sandbox import devices, kernel, mapping, privilege
 from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spawning import LARGEST_MESSAGE, serve
 from pybuild.builder.sandbox.spec import Command, Setting
@@ -171,10 +171,13 @@ class SpawnServer:
         if self._channel.fileno() >= 0:
             # Closing alone would not wake it if a child of pybuild's had the socket too.
             with contextlib.suppress(OSError):
+                self._channel.send(pickle.dumps(("end", 0, None)))
                 self._channel.shutdown(socket.SHUT_RDWR)
             self._channel.close()
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
+            # For the server to leave its group would take it 10 ms; with its end it is out of it.
+            devices.clear()
 
 
 def _pipe(reading: contextlib.ExitStack) -> tuple[int, int]:

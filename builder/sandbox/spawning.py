@@ -78,6 +78,7 @@ def serve(channel: socket.socket, owner: int) -> None:
     """Do what comes over the channel, until it closes or `owner`, a pidfd, says that pybuild has ended."""
     _leave_pybuild(channel.fileno(), owner)
     running: dict[int, _Sandbox] = {}
+    is_cleared = False
     with selectors.DefaultSelector() as selector:
         selector.register(owner, selectors.EVENT_READ)
         selector.register(channel, selectors.EVENT_READ)
@@ -106,6 +107,8 @@ def serve(channel: socket.socket, owner: int) -> None:
                             sandboxes.expect(setting)
                     elif kind == "expect":
                         sandboxes.expect(value)
+                    elif kind == "end":
+                        is_cleared = True
                     elif kind == "find":
                         isolation, folder = value
                         _find(isolation, folder, descriptors[0])
@@ -116,7 +119,7 @@ def serve(channel: socket.socket, owner: int) -> None:
                 _send(sandbox, signal.SIGKILL)
             for sandbox in running.values():
                 _reap(sandbox)
-            sandboxes.close()
+            sandboxes.close(is_cleared=is_cleared)
 
 
 class _Networks:
@@ -236,12 +239,13 @@ class _Sandboxes:
         _tell(status, b"pid %d" % waiting.pid)
         return _Sandbox(number, waiting.pid, waiting.pidfd, status, waiting.ending)
 
-    def close(self) -> None:
-        """End what waits, and the network."""
+    def close(self, *, is_cleared: bool) -> None:
+        """End what waits, and the network; `is_cleared` when somebody else removes the fence, behind us."""
         if self._waiting is not None:
             _end(self._waiting)
         self._networks.close()
-        self._fence.take_down()
+        if not is_cleared:
+            self._fence.take_down()
 
     def _joined(self, setting: Setting) -> network.Network | None:
         return self._networks.get(setting.stack) if setting.network == "isolated" else None

@@ -28,9 +28,9 @@ def _run(arguments: list[str], is_last: bool) -> object:
 
     if build := quick_build(arguments):
         if is_last:
-            from pybuild.builder.records.database import leave_open
+            from pybuild.builder import ending
 
-            leave_open()
+            ending.announce()
         return build()
     from pybuild.cli.commands import main
 

@@ -5,7 +5,8 @@ import os
 import sqlite3
 import threading
 
-from pybuild.builder.records.database import Database, StepRecord, leave_open
+from pybuild.builder import ending
+from pybuild.builder.records.database import Database, StepRecord
 from pybuild.registry import Descriptor, Digest
 
 LAYER, BLOB = Digest.of(b"layer"), Digest.of(b"blob")
@@ -99,7 +100,7 @@ def test_the_journal_of_processes_that_leave_it_stays_short(tmp_path):
     longest = 0
     for number in range(60):
         if not (child := os.fork()):
-            leave_open()
+            ending.announce()
             database = Database(str(path))
             database.add_memo("kind", str(number), os.urandom(20_000))
             database.close()

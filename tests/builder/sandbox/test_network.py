@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from pybuild.builder import ending
 from pybuild.builder.errors import NetworkRefused
 from pybuild.builder.sandbox.network import STACKS, Stack, find_stack, resolvers
+from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.steps.accounts import Account
 
 pytestmark = pytest.mark.root
@@ -103,6 +105,15 @@ def test_it_ends_with_the_server(sandbox, stack, server):
     sandbox("true", network="isolated", stack=stack.argv)
     assert stacks() - before
     server.close()
+    assert gone(before)
+
+
+def test_it_ends_behind_a_server_that_does_not_wait(sandbox, stack, monkeypatch):
+    monkeypatch.setattr(ending, "_is_near", True)
+    before = stacks()
+    with contextlib.closing(SpawnServer.start()) as server:
+        sandbox("true", network="isolated", stack=stack.argv, server=server)
+        assert stacks() - before
     assert gone(before)
 
 

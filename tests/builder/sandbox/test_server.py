@@ -18,6 +18,7 @@ import pytest
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.changes import changes
 from pybuild.builder.layers.index import MergedView, TreeView
+from pybuild.builder.sandbox import cgroups
 from pybuild.builder.sandbox.folders import make_overlay, make_stage
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command, Setting
@@ -266,6 +267,30 @@ def test_when_the_server_is_killed_what_it_ran_ends(sandbox, server):
     thread.join()
     with pytest.raises(SandboxError, match="does not listen"):
         sandbox("true")
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_no_group_for_devices_is_left(sandbox, is_killed):
+    """But where another build of this machine is in it."""
+    server = SpawnServer.start()
+    sandbox("true", server=server)
+    groups = [f"{place.own}/pybuild-devices" for place in cgroups.for_devices()]
+    held = [group for group in groups if str(server._pid) in procs(group)]
+    assert held
+    if is_killed:
+        # As when pybuild is killed: nobody says that the server is to end.
+        server._channel.close()
+        os.waitpid(server._pid, 0)
+    else:
+        server.close()
+    assert not any(os.path.exists(group) and not procs(group) for group in held)
+
+
+def procs(group):
+    try:
+        return Path(f"{group}/cgroup.procs").read_text().split()
+    except FileNotFoundError:
+        return []
 
 
 def test_what_the_listener_raises_ends_the_command(sandbox, server):
