@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := docker-registry skopeo umoci runc podman docker.io containerd buildah busybox-static curl git gcc libc6-dev openssl iproute2 openssh-client passt slirp4netns uidmap debootstrap libcap2-bin
+PACKAGES := docker-registry skopeo umoci runc podman docker.io containerd buildah busybox-static curl git gcc libc6-dev openssl iproute2 openssh-client passt slirp4netns uidmap mmdebstrap libcap2-bin
 
 .PHONY: demo test endure check bench links clean faults
 

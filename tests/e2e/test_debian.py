@@ -12,7 +12,7 @@ from real.command import COMMAND
 from real.debian import Debian, make
 from real.ordinary_user import run_as_user
 
-pytestmark = [pytest.mark.root, pytest.mark.peers("debootstrap", "umoci", "newuidmap"), pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.peers("mmdebstrap", "umoci", "newuidmap"), pytest.mark.slow]
 
 # In a folder of its own, so that what a package's program cannot read is seen.
 PROGRAM = '#include <stdio.h>\nint main(void) { return printf("compiled here\\n") < 0; }\n'
