@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from pybuild.builder.contexts import bases
 from pybuild.builder.contexts.context import Context, check_folder, localised
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pybuild.builder.planning.epochs import Dated
     from pybuild.builder.remote.fetching import Remotes
     from pybuild.builder.steps.executor import ExecutorOf
+    from pybuild.builder.steps.sandboxes import Sandboxes
 
 __all__ = ["BuildRequest", "BuildResult", "Output", "build"]
 
@@ -72,6 +74,8 @@ class _Build:
         self._cache_of = cache
         self._cache = cache(workspace)
         self._executor = executor
+        self._held = contextlib.ExitStack()
+        self._sandboxes: Sandboxes | None = None
         self._contexts: dict[str, Context] = {}
         self._remotes: Remotes | None = None
 
@@ -80,9 +84,9 @@ class _Build:
             from pybuild.builder.publishing.export import check_outputs
 
             check_outputs(self._request)
-        plan = self._plan()
-        request = self._request
-        with contextlib.ExitStack() as stack:
+        with self._held as stack:
+            plan = self._plan()
+            request = self._request
             uploads = None
             if request.push or request.outputs:
                 from pybuild.builder.publishing.uploading import uploading
@@ -129,6 +133,7 @@ class _Build:
             ignore=self._contexts[""].ignore,
             resolve=lambda wanted: bases.resolve(wanted, request, self._workspace.store, listener=self._progress.emit),
             date=self._date,
+            on_new=partial(self._foresee, source.text),
         )
         if request.timestamp is None and plan.graph.epoch is not None:
             self._request = replace(request, timestamp=plan.graph.epoch)
@@ -140,6 +145,15 @@ class _Build:
             hint = "mend it ('pybuild lint --fix' does what it can), or take error=true out of its check"
             raise LintFailed(f"{source.name} breaks rules that it wants to be kept: {', '.join(plan.remarks.broken)}", hint=hint)
         return plan
+
+    def _foresee(self, text: str) -> None:
+        """Start what a RUN takes, while the Dockerfile is still to be read."""
+        if self._executor is None and self._sandboxes is None and "RUN" in text.upper():
+            from pybuild.builder.steps.sandboxes import foreseen
+
+            self._sandboxes = foreseen(text, self._request, self._workspace)
+            if self._sandboxes is not None:
+                self._held.callback(self._sandboxes.close)
 
     def _date(self, named: Dated) -> int | None:
         """When something from elsewhere is from; None when that is not known."""
@@ -200,6 +214,7 @@ class _Build:
             remotes=reading.remotes,
             cache=self._cache_of,
             executor=self._executor,
+            sandboxes=self._sandboxes,
         )
         return make(job, self._workspace, recorder)
 

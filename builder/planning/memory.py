@@ -80,15 +80,17 @@ def make_plan(
     ignore: Ignore,
     resolve: Callable[[tuple[Wanted, ...]], Mapping[Wanted, Image]],
     date: Callable[[Dated], int | None],
+    on_new: Callable[[], None] = lambda: None,
 ) -> Plan:
     """The plan of a build. `resolve` fetches the images that are needed; `date` knows when something from elsewhere is from.
 
+    `on_new` is called when the Dockerfile has to be read, before it is: not all about it is remembered.
     Raises DockerfileError, PlanError, RemoteError, RegistryError.
     """
     memory = _Memory(workspace)
     options = options_of(request, platform, folders)
     asked = (_FORMAT, source.name, source.text, options)
-    planner = _Planner(source, options)
+    planner = _Planner(source, options, on_new)
     if _EPOCH in source.text or any(name == _EPOCH for name, _ in request.build_args):
         found = memory.get("dated", asked)
         if not isinstance(found, tuple):
@@ -97,7 +99,7 @@ def make_plan(
             moment = date(found[0])
             options = replace(options, epoch="" if moment is None else str(moment))
             asked = (_FORMAT, source.name, source.text, options)
-            planner = _Planner(source, options)
+            planner = _Planner(source, options, on_new)
     images: dict[Wanted, Image] = {}
     while True:
         known = tuple((wanted, image.manifest.descriptor.digest) for wanted, image in images.items())
@@ -147,16 +149,18 @@ def options_of(request: BuildRequest, platform: Platform, folders: tuple[str, ..
 class _Planner:
     """The pure calls, with what only they import; the Dockerfile is parsed once, and not at all if all is known."""
 
-    def __init__(self, source: Source, options: Options) -> None:
+    def __init__(self, source: Source, options: Options, on_new: Callable[[], None]) -> None:
         self._source = source
         self._options = options
+        self._on_new = on_new
         self._dockerfile: Dockerfile | None = None
 
     def needed(self, images: Mapping[Wanted, Image]) -> tuple[Wanted, ...]:
         """The images that the target needs, as far as those at hand tell."""
+        dockerfile = self._parsed()
         from pybuild.builder.planning.plan import needed_images
 
-        return needed_images(self._parsed(), self._options, self._bases(images))
+        return needed_images(dockerfile, self._options, self._bases(images))
 
     def dated(self) -> Dated | None:
         """What SOURCE_DATE_EPOCH names, if that is no number."""
@@ -175,9 +179,10 @@ class _Planner:
         return plan(self._parsed(), self._options, self._bases(images))
 
     def _parsed(self) -> Dockerfile:
-        from pybuild.grammar import parse
-
         if self._dockerfile is None:
+            self._on_new()
+            from pybuild.grammar import parse
+
             self._dockerfile = parse(self._source)
         return self._dockerfile
 

@@ -22,8 +22,7 @@ from collections.abc import Callable
 from pybuild.builder.errors import NetworkRefused, SandboxError, SandboxRefused
 from pybuild.builder.sandbox import devices, kernel, mapping, privilege
 from pybuild.builder.sandbox.ground import Ground
-from pybuild.builder.sandbox.spawning import LARGEST_MESSAGE, serve
-from pybuild.builder.sandbox.spec import Command, Setting
+from pybuild.builder.sandbox.spec import LARGEST_MESSAGE, Command, Setting
 
 _BLOCK = 1 << 16
 # By the stage that could not be done: what to say, and what to do.
@@ -66,6 +65,9 @@ class SpawnServer:
         pid = os.fork()
         if pid == 0:
             try:
+                # What only the server needs is imported there, beside what pybuild does meanwhile.
+                from pybuild.builder.sandbox.spawning import serve
+
                 serve(theirs, owner)
             finally:
                 os._exit(0)

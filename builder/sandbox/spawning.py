@@ -26,11 +26,10 @@ import sys
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.sandbox import attaching, devices, kernel, launching, network, privileges, setup, staging
 from pybuild.builder.sandbox.ground import Ground, find
-from pybuild.builder.sandbox.spec import Command, Setting
+from pybuild.builder.sandbox.spec import LARGEST_MESSAGE, Command, Setting
 from pybuild.builder.sandbox.supervising import END, supervise
 from pybuild.values import frozen
 
-LARGEST_MESSAGE = 8 << 20
 _DESCRIPTORS = 4
 _NOT_SET_UP = 125
 _LONGEST_REASON = 2000

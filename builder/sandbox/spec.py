@@ -13,6 +13,8 @@ from pybuild.values import frozen
 
 Lookup = Callable[[str], Entry | None]
 NETWORKS = ("default", "host", "none")
+# Of what is sent to the spawn server and to pid 1 of a sandbox.
+LARGEST_MESSAGE = 8 << 20
 
 NO = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 

@@ -16,12 +16,14 @@ from pybuild.values import frozen
 if TYPE_CHECKING:
     from pybuild.builder.remote.fetching import Remotes
     from pybuild.builder.steps.executor import ExecutorOf
+    from pybuild.builder.steps.sandboxes import Sandboxes
 
 
 @frozen
 class Job:
     """`own` are the steps' own parts of their keys. `cached` has what of the target is there, `fresh` what is not looked up by
-    its key, `anew` what is not looked up at all; `remotes` is for URLs and git. `executor` is None for this machine."""
+    its key, `anew` what is not looked up at all; `remotes` is for URLs and git. `executor` is None for this machine, which may
+    have `sandboxes` already."""
 
     graph: BuildGraph
     keys: tuple[str, ...]
@@ -40,3 +42,4 @@ class Job:
     remotes: Remotes | None = None
     cache: CacheOf = LocalCache
     executor: ExecutorOf | None = None
+    sandboxes: Sandboxes | None = None

@@ -42,7 +42,7 @@ def _executor(job: Job, workspace: Workspace) -> Executor:
     from pybuild.builder.steps.attachments import Attachments
     from pybuild.builder.steps.running import Runner
 
-    return Runner(workspace, Attachments(workspace, job.contexts, job.keys, job.run), job.run)
+    return Runner(workspace, Attachments(workspace, job.contexts, job.keys, job.run), job.run, job.sandboxes)
 
 
 def _is_child_needed(job: Job) -> bool:

@@ -13,17 +13,16 @@ from pybuild.builder.graph import RunStep
 from pybuild.builder.request import RunOptions
 from pybuild.builder.sandbox import mapping, privilege
 from pybuild.builder.sandbox.cgroups import Group, limited
-from pybuild.builder.sandbox.folders import furnish, make_stage, provide_files
-from pybuild.builder.sandbox.ground import Ground, Standing, first_guess
+from pybuild.builder.sandbox.folders import furnish, provide_files
+from pybuild.builder.sandbox.ground import Ground, Standing
 from pybuild.builder.sandbox.network import Stack
-from pybuild.builder.sandbox.server import SpawnServer
-from pybuild.builder.sandbox.spec import Command, Setting, traces
+from pybuild.builder.sandbox.spec import Command, traces
 from pybuild.builder.steps.accounts import resolve_user
 from pybuild.builder.steps.attachments import Attachments
 from pybuild.builder.steps.debugging import Failure, keep, open_shell
 from pybuild.builder.steps.executor import Output
-from pybuild.builder.steps.networking import Networking
 from pybuild.builder.steps.roots import make_root
+from pybuild.builder.steps.sandboxes import Sandboxes
 from pybuild.builder.steps.snapshots import Form, Snapshots
 from pybuild.builder.steps.workers import Workers
 from pybuild.builder.upkeep import reserve
@@ -38,21 +37,20 @@ _SWEEP_SECONDS = 60
 class Runner:
     """Runs the RUN steps of one build on this machine: the local `Executor`.
 
-    The spawn server starts with the first build that needs it, before any thread.
+    Its sandboxes may have been started before, and are closed with it.
     """
 
-    def __init__(self, workspace: Workspace, attachments: Attachments, options: RunOptions) -> None:
+    def __init__(
+        self, workspace: Workspace, attachments: Attachments, options: RunOptions, sandboxes: Sandboxes | None = None
+    ) -> None:
         self._workspace = workspace
         self._options = options
         self._attachments = attachments
-        self._server: SpawnServer | None = None
+        self._sandboxes = sandboxes
         self._standing: Standing | None = None
-        self._networking: Networking | None = None
         self._told: set[str] = set()
         self._mutex = threading.Lock()
-        self._held = contextlib.ExitStack()
         self._sweeper: Workers[str] = Workers(1)
-        self._scratch = self._stage = ""
         # By hostname, network, name server and, for one that is alone with them, step.
         self._files: dict[tuple[object, ...], str] = {}
         self._to_come = 0
@@ -65,34 +63,28 @@ class Runner:
 
         Call it while the process has one thread. Raises SandboxError.
         """
-        if self._server is not None:
+        if self._standing is not None:
             return
         self._notify = notify
-        self._networking = Networking(notify)
-        where = (self._options.confinement.isolation, f"{self._workspace.store.root}/tmp")
-        guess = first_guess(*where)
-        server = self._server = SpawnServer.start()
-        self._standing = Standing(guess, lambda: server.find_ground(*where), notify)
-        self._scratch = self._held.enter_context(self._workspace.scratch())
-        self._stage = make_stage(self._scratch)
+        self._sandboxes = self._sandboxes or Sandboxes(self._workspace, self._options)
+        self._standing = self._sandboxes.listen(notify)
         self._to_come = len(steps)
-        if steps and guess.isolation == "namespaces":
+        if steps:
             # What it takes is made while the first step is looked at.
-            server.expect(self._setting(guess, *self._networking.first(steps[0].network), steps[0]))
+            self._sandboxes.expect(steps[0].network, steps[0].security)
 
     def interrupt(self) -> None:
         """End all steps that are running."""
-        if self._server is not None:
-            self._server.interrupt()
+        if self._sandboxes is not None:
+            self._sandboxes.server.interrupt()
 
     def close(self) -> None:
         """End the spawn server."""
         if self.failure is not None:
             self.failure.close()
-        if self._server is not None:
-            self._server.close()
+        if self._sandboxes is not None:
+            self._sandboxes.close()
         self._attachments.close()
-        self._held.close()
         while self._sweeper.at_work:
             self._sweeper.take(_SWEEP_SECONDS)
         self._sweeper.close()
@@ -103,8 +95,8 @@ class Runner:
         `check` is called while something is waited for, and may raise.
         """
         assert self._standing is not None
-        networking = self._networking
-        assert networking is not None
+        assert self._sandboxes is not None
+        networking = self._sandboxes.networking
 
         def run(ground: Ground) -> None:
             # chroot leaves all of this place in reach, and has said so.
@@ -125,7 +117,7 @@ class Runner:
         output: Output,
         check: Callable[[], None],
     ) -> None:
-        assert self._server is not None
+        assert self._sandboxes is not None
         kind, stack = network
         trees = snapshots.trees(step.parent)
         view = snapshots.underfoot(step.parent)
@@ -155,7 +147,7 @@ class Runner:
                 cwd=step.cwd,
                 account=account,
                 rootfs=furniture.rootfs,
-                setting=self._setting(ground, kind, stack, step),
+                setting=self._sandboxes.setting(ground, kind, stack, step.security),
                 hostname=step.hostname or _HOSTNAME,
                 mounts=furniture.mounts,
                 missing=furniture.missing,
@@ -165,7 +157,7 @@ class Runner:
             )
             held.callback(root.close)
             root.prepare(furniture, attached.attachments)
-            code = self._server.run(command, output=listen, is_last=self._is_last())
+            code = self._sandboxes.server.run(command, output=listen, is_last=self._is_last())
             if code != 0:
                 error = _failed(step, code, bytes(tail).decode("utf-8", "replace"), self._memory_of(group))
                 if reserve.is_full(scratch):
@@ -174,15 +166,6 @@ class Runner:
                     self.failure = Failure(step, error, command, root, missing, snapshots, held.pop_all())
                 raise error
             adopt_tree(root.changes(missing), place)
-
-    def _setting(self, ground: Ground, network: str, stack: Stack | None, step: RunStep) -> Setting:
-        return Setting(
-            self._stage if ground.isolation == "namespaces" else "",
-            network,
-            stack.argv if stack else (),
-            step.security,
-            self._options.shm_size,
-        )
 
     def _sweep(self, scratch: str) -> None:
         """Remove it while others go on: the next step need not wait."""
@@ -193,9 +176,10 @@ class Runner:
         """A folder with resolv.conf and the like: read-only, so steps share it, but those that may make it writable."""
         hostname, resolver = step.hostname or _HOSTNAME, stack.resolver if stack else None
         sort = (hostname, network, resolver, step.span if step.security == "insecure" else None)
+        assert self._sandboxes is not None
         with self._mutex:
             if sort not in self._files:
-                folder = self._files[sort] = f"{self._scratch}/{len(self._files)}"
+                folder = self._files[sort] = f"{self._sandboxes.folder}/{len(self._files)}"
                 os.mkdir(folder, 0o700)
                 provide_files(folder, hostname, network, resolver=resolver, names=self._options.hosts)
             return self._files[sort]
@@ -215,11 +199,11 @@ class Runner:
 
     def look_into(self, *, compression: str, now: str) -> None:
         """Do with what a failed step has left what is wanted. Behind all steps. Raises BuildError and RegistryError."""
-        if self.failure is None or self._server is None:
+        if self.failure is None or self._sandboxes is None:
             return
-        self._server.allow()
+        self._sandboxes.server.allow()
         if self._options.debug_on_error:
-            open_shell(self.failure, self._server)
+            open_shell(self.failure, self._sandboxes.server)
         if self._options.keep_failed:
             name = keep(self.failure, self._workspace, compression=compression, now=now).familiar
             self._notify(
