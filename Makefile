@@ -21,7 +21,7 @@ test: $(VENV)/.ready links
 # stores damaged in 100 places each time.
 endure: $(VENV)/.ready
 	@./demo/packages $(PACKAGES)
-	@PYBUILD_KILLS=200 PYBUILD_SECONDS=180 PYBUILD_DAMAGES=100 $(BIN)/pytest -s tests/e2e/test_accidents.py tests/e2e/test_corruption.py
+	@PYBUILD_KILLS=200 PYBUILD_SECONDS=180 PYBUILD_DAMAGES=100 $(BIN)/pytest -s -o faulthandler_timeout=0 tests/e2e/test_accidents.py tests/e2e/test_corruption.py
 
 check: $(VENV)/.ready links
 	@$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from pybuild.registry import Descriptor, Digest, Store, media
 from pybuild.values import frozen
 
 _POOL = 6
+# What compresses, what hashes, what writes: a thread each.
+_STAGES = 3
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _PADDING = bytes(TAR_BLOCK)
 _BEYOND = bytearray(1)
@@ -253,7 +255,6 @@ class _Pipeline:
         self._hashed: SimpleQueue[memoryview | None] = SimpleQueue()
         self._out: SimpleQueue[bytes | None] = SimpleQueue()
         self._room = threading.Semaphore(_POOL)
-        self._targets = (self._hash_blocks, self._compress_blocks, self._write_out)
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
         self._made = 0
@@ -292,7 +293,7 @@ class _Pipeline:
 
     def _join(self) -> None:
         self._filled.put(None)
-        if len(self._threads) < len(self._targets):
+        if len(self._threads) < _STAGES:
             # Not all of them could be started: nobody is there to end the others.
             self._hashed.put(None)
             self._out.put(None)
@@ -301,7 +302,7 @@ class _Pipeline:
         self._threads.clear()
 
     def _start(self) -> None:
-        for target in self._targets:
+        for target in (self._hash_blocks, self._compress_blocks, self._write_out):
             thread = threading.Thread(target=target, daemon=True)
             thread.start()
             self._threads.append(thread)

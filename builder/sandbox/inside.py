@@ -23,6 +23,7 @@ from types import FrameType
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.sandbox import kernel, mapping
+from pybuild.builder.sandbox.forking import fork
 from pybuild.hints import TypeVar, cast
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ def inside(
     """
     ours, theirs = socket.socketpair()
     parent = os.getpid()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         ours.close()
         _work(work, theirs, parent)

@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 from pybuild.builder.errors import NetworkRefused, SandboxError, SandboxRefused
 from pybuild.builder.sandbox import devices, kernel, mapping, privilege
+from pybuild.builder.sandbox.forking import fork
 from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spec import LARGEST_MESSAGE, Command, Setting
 
@@ -62,7 +63,7 @@ class SpawnServer:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST_MESSAGE)
         owner = os.pidfd_open(os.getpid())
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             try:
                 # What only the server needs is imported there, beside what pybuild does meanwhile.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from pybuild.builder.layers.index import TreeView
 from pybuild.builder.sandbox import kernel
+from pybuild.builder.sandbox.forking import fork
 from pybuild.builder.sandbox.network import end, find_stack, start, wait
 from pybuild.builder.sandbox.overlays import mount_overlay
 from pybuild.builder.sandbox.spec import Overlay
@@ -22,7 +23,7 @@ _SPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 def attempt(action: Callable[[], None]) -> str | None:
     """Do something in a fork; why it cannot be done, None when it can."""
     source, end = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         try:
             action()

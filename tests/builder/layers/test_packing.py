@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import io
@@ -206,3 +207,16 @@ def test_gnu_tar_finds_no_difference(store, tmp_path):
     blob = store.path(packed.descriptor.digest)
     done = subprocess.run(["tar", "--compare", "--file", blob, "-C", tree], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_threads_end_with_the_layer(store, entries, is_large):
+    # Also those of the compressor, which Python does not see: a fork would be without them, and wait for them.
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/task"))
+        pack(entries if is_large else entries[:3], store, Compression.parse("zstd"))
+        assert len(os.listdir("/proc/self/task")) == before
+    finally:
+        gc.enable()
