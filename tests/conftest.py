@@ -33,6 +33,10 @@ from real.web import running_site  # noqa: E402
 from pybuild.builder.workspace import Workspace  # noqa: E402
 from pybuild.registry import Store  # noqa: E402
 
+# What is started some thousand times is not compiled each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: what tests start would ignore Ctrl-C too.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -111,6 +111,9 @@ def _keep(stack: tuple[str, ...], channel: socket.socket, server: int, leave: Ca
     try:
         # The pipes of the step that is about to start: whoever reads them waits for their last holder.
         kernel.close_all_but(channel.fileno(), server)
+        # We outlive pybuild by a moment, and its disks may be unmounted as soon as it has ended.
+        kernel.unmap_shared_files()
+        os.chdir("/")
         leave()
         # Found by the server's pidfd alone: a death signal would end us before the stack.
         wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

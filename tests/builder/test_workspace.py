@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from real.command import COMMAND
+from real.command import IMPORT, PYTHON
 
 from pybuild.builder.workspace import place_of
 
-OPEN = COMMAND[2].split("; from pybuild.__main__")[0] + (
+OPEN = IMPORT + (
     "\nfrom pathlib import Path\nfrom pybuild.builder.workspace import Workspace\n"
     "print('ready', flush=True)\nsys.stdin.readline()\n"
     "with Workspace.open(Path(sys.argv[1])) as found:\n    found.database.add_memo('kind', sys.argv[2], b'x')\n"
@@ -24,7 +23,7 @@ def test_many_open_a_new_store_at_the_same_moment(tmp_path):
         root = tmp_path / f"store{number}"
         crowd = [
             subprocess.Popen(
-                [sys.executable, "-c", OPEN, str(root), str(n)],
+                [*PYTHON, OPEN, str(root), str(n)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -30,13 +30,6 @@ class Done:
 Pybuild = Callable[..., Done]
 
 
-def environment() -> dict[str, str]:
-    """What the command needs to run from a checkout that may not be installed."""
-    found = dict(os.environ)
-    found.pop("PYTHONDONTWRITEBYTECODE", None)
-    return found
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """The store of this test."""
@@ -53,7 +46,6 @@ def pybuild(root: Path) -> Pybuild:
             input=stdin,
             capture_output=True,
             check=False,
-            env=environment(),
             cwd=cwd,
         )
         result = Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))

@@ -263,6 +263,16 @@ def test_a_disk_that_fills_up(small_disk, tmp_path, ubuntu):
     sound(root)
 
 
+@pytest.mark.peers("umoci")
+def test_disks_can_be_unmounted_as_soon_as_a_build_has_ended(small_disk, ubuntu):
+    """That of the store and that of the directory it was started in: the network of a RUN ends a moment later."""
+    (small_disk / "Dockerfile").write_text("FROM ubuntu\nRUN echo x > /x\n")
+    arguments = ("build", "--build-context", f"ubuntu=oci-layout://{ubuntu}", ".")
+    subprocess.run(command(small_disk / "store", *arguments), check=True, capture_output=True, cwd=small_disk)
+    run("umount", small_disk)
+    run("mount", "-t", "tmpfs", "tmpfs", small_disk)
+
+
 def folder_of(tmp_path: Path, folder: Path) -> Path:
     place = tmp_path / "plain"
     place.mkdir()

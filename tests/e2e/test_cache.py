@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sysconfig
 import tarfile
 import time
 from pathlib import Path
 
 import pytest
-from real.command import COMMAND
+from real.command import COMMAND, IMPORT, PYTHON
 from real.foreign import run
 
 from pybuild.registry import Store
@@ -188,11 +187,9 @@ def test_kill_9_loses_at_most_the_running_step(build, context, ubuntu, root):
 
 def test_a_warm_build_imports_nothing_heavy(context, root):
     folder = context("FROM scratch\nCOPY a /a\nENV B=c\n", a="A")
-    # An editable installation has a finder of its own at work, which imports much: without `site` there is none.
-    places = f"import sys; sys.path += {sysconfig.get_path('purelib')!r}, {sysconfig.get_path('platlib')!r}"
-    code = f"{places}\n{COMMAND[2].removesuffix('; main()')}\nfrom pybuild.cli import run; run(['--root', {str(root)!r}, 'build', '-q', {str(folder)!r}])\nprint(*sys.modules)"
+    code = f"{IMPORT}\nfrom pybuild.cli import run; run(['--root', {str(root)!r}, 'build', '-q', {str(folder)!r}])\nprint(*sys.modules)"
     for _ in range(2):
-        out = subprocess.run([COMMAND[0], "-S", "-c", code], capture_output=True, check=True, text=True).stdout
+        out = subprocess.run([*PYTHON, code], capture_output=True, check=True, text=True).stdout
     # blake3 is there for files that changed in the last two seconds: these are read again.
     heavy = {
         *("lark", "requests", "urllib3", "rich", "zstandard", "isal", "tarfile", "tempfile", "subprocess", "logging", "asyncio"),

@@ -34,7 +34,7 @@ def moments(found, kind, /, **fields):
 
 def test_a_layer_is_uploaded_while_a_later_step_runs(events, context, registry, root):
     name = registry.name("early/one:1")
-    folder = context("FROM ubuntu\nCOPY big /big\nRUN sleep 4; echo x > /x\n", big=os.urandom(3_000_000))
+    folder = context("FROM ubuntu\nCOPY big /big\nRUN sleep 3; echo x > /x\n", big=os.urandom(3_000_000))
     found = events(folder, "-t", name, "--push")
     image = Store.open(root).find(name)
     base, first, last = (layer.digest.short for layer in image.manifest.layers)
@@ -57,7 +57,7 @@ def test_what_is_there_already_is_uploaded_while_the_first_step_runs(events, con
     events(folder, "--build-arg", "A=0")
     (folder / "code").write_text("# two\nreal\n")
     name = registry.name(f"early/cached:{os.getpid()}")
-    found = events(folder, "-t", name, "--push", "--build-arg", "A=4")
+    found = events(folder, "-t", name, "--push", "--build-arg", "A=3")
     image = Store.open(root).find(name)
     base, by_key, by_content, last = (layer.digest.short for layer in image.manifest.layers)
     ran = next(n for n, event in enumerate(found) if event["event"] == "Worked" and event["ended"] - event["started"] > 3.9)

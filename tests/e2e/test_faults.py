@@ -305,7 +305,7 @@ def opens(process: subprocess.Popen[str], path: Path) -> bool:
 def large(context) -> Path:
     """A context that takes seconds to read, and longer to pack."""
     folder = context("FROM scratch\nCOPY large /\n", large="")
-    os.truncate(folder / "large", 3 << 30)
+    os.truncate(folder / "large", 1 << 30)
     return folder
 
 

@@ -11,7 +11,6 @@ import subprocess
 import time
 
 import pytest
-from e2e.conftest import environment
 from e2e.test_serve import started
 from real.command import COMMAND
 from real.foreign import run
@@ -27,7 +26,7 @@ RATE = 60 << 20
 
 def pushing(root, name):
     return subprocess.Popen(
-        [*COMMAND, "--root", str(root), "push", name], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, "--root", str(root), "push", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 

@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from e2e.conftest import environment
 from real.command import COMMAND
 from real.foreign import run
 from real.web_proxy import trickling_proxy
@@ -33,7 +32,6 @@ def started(root: Path, *options: str, stdin: bytes = b""):
         [*COMMAND, "--root", str(root), "serve", "--port", "0", *options],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(),
     )
     try:
         process.stdin.write(stdin)
@@ -120,7 +118,7 @@ def test_a_push_that_was_killed_goes_on_in_the_next(pybuild, context, root, tmp_
     with started(tmp_path / "other", "--writable") as host, trickling_proxy(host, most=size // 2) as proxy:
         pybuild("tag", "app:v1", f"{proxy.host}/team/app:v1")
         first = subprocess.Popen(
-            [*COMMAND, "--root", str(root), "push", f"{proxy.host}/team/app:v1"], env=environment(), stderr=subprocess.DEVNULL
+            [*COMMAND, "--root", str(root), "push", f"{proxy.host}/team/app:v1"], stderr=subprocess.DEVNULL
         )
         assert proxy.is_full.wait(60)
         first.kill()

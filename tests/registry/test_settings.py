@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
 
@@ -121,8 +120,7 @@ def test_a_named_file_has_to_be_there(tmp_path):
 
 
 def test_toml_is_not_imported_when_there_is_no_file(tmp_path):
-    from real.command import COMMAND
+    from real.command import IMPORT, PYTHON
 
-    script = COMMAND[2].partition("from pybuild.__main__")[0]
-    script += f"from pybuild.registry import settings; settings.load({{'HOME': {str(tmp_path)!r}}}); import sys; print('tomllib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
+    script = f"{IMPORT}; from pybuild.registry import settings; settings.load({{'HOME': {str(tmp_path)!r}}}); import sys; print('tomllib' in sys.modules)"
+    assert subprocess.run([*PYTHON, script], capture_output=True, text=True, check=True).stdout == "False\n"
