@@ -284,13 +284,3 @@ def close_all_but(*kept: int) -> None:
         start = max(start, descriptor + 1)
     if _libc.syscall(ctypes.c_long(_SYS_CLOSE_RANGE), ctypes.c_uint(start), ctypes.c_uint(0xFFFFFFFF), 0) != 0:
         os.closerange(start, os.sysconf("SC_OPEN_MAX"))
-
-
-def unmap_shared_files() -> None:
-    """Leave the writable mappings that came with a fork, as SQLite's of its journal's index: they keep a file system busy."""
-    with open("/proc/self/maps", "rb") as maps:
-        for line in maps:
-            place, access = line.split(None, 2)[:2]
-            if access == b"rw-s":
-                start, end = (int(address, 16) for address in place.split(b"-"))
-                _check(_libc.munmap(ctypes.c_void_p(start), ctypes.c_size_t(end - start)), "munmap")

@@ -9,6 +9,7 @@ loopback. All sandboxes of one spawn server have one such network.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -20,11 +21,12 @@ import struct
 import time
 from collections.abc import Callable
 
-from pybuild.builder import ending
 from pybuild.builder.sandbox import kernel
 from pybuild.values import frozen
 
 _SIOCSIFFLAGS = 0x8914
+_TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
+_IFF_TAP, _IFF_NO_PI = 2, 0x1000
 _WAIT_SECONDS = 10
 _POLL_SECONDS = 0.001
 
@@ -41,16 +43,20 @@ class Stack:
 
 
 _NAMESPACE = "/proc/self/fd/0"
+_INTERFACE = "eth0"
 _NO_PORTS = ("-t", "none", "-u", "none", "-T", "none", "-U", "none", "--no-map-gw")
 # The first that is there is taken. Source: the man pages passt(1), slirp4netns(1).
 STACKS = (
     # As root it would change to an account that may not enter the namespace.
     Stack(
-        ("pasta", "-f", "-q", "--config-net", "--runas", "0", *_NO_PORTS, "--dns-forward", "169.254.1.1", "--netns", _NAMESPACE),
+        (
+            *("pasta", "-f", "-q", "--config-net", "--ns-ifname", _INTERFACE, "--runas", "0", *_NO_PORTS),
+            *("--dns-forward", "169.254.1.1", "--netns", _NAMESPACE),
+        ),
         "169.254.1.1",
     ),
     Stack(
-        ("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--netns-type=path", _NAMESPACE, "tap0"),
+        ("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--netns-type=path", _NAMESPACE, _INTERFACE),
         "10.0.2.3",
     ),
 )
@@ -97,11 +103,15 @@ def start(stack: tuple[str, ...], leave: Callable[[], None] = lambda: None) -> N
     return Network(descriptors[0], keeper)
 
 
-def end(network: Network) -> None:
-    """End the stack. A process that ends itself does not wait for it: for the kernel to take an interface away is 50 ms."""
+def leave(network: Network) -> None:
+    """Have the stack end."""
     signal.pidfd_send_signal(network.keeper, signal.SIGTERM)
-    if not ending.is_near():
-        os.waitid(os.P_PIDFD, network.keeper, os.WEXITED)
+
+
+def end(network: Network) -> None:
+    """Have the stack end, and wait for it."""
+    leave(network)
+    os.waitid(os.P_PIDFD, network.keeper, os.WEXITED)
     os.close(network.keeper)
     os.close(network.namespace)
 
@@ -111,9 +121,6 @@ def _keep(stack: tuple[str, ...], channel: socket.socket, server: int, leave: Ca
     try:
         # The pipes of the step that is about to start: whoever reads them waits for their last holder.
         kernel.close_all_but(channel.fileno(), server)
-        # We outlive pybuild by a moment, and its disks may be unmounted as soon as it has ended.
-        kernel.unmap_shared_files()
-        os.chdir("/")
         leave()
         # Found by the server's pidfd alone: a death signal would end us before the stack.
         wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -149,6 +156,9 @@ def _made_namespace(channel: socket.socket) -> int:
         try:
             kernel.unshare(kernel.CLONE_NEWNET)
             raise_loopback()
+            # Where it cannot be had, the stack has nothing either, and ends.
+            with contextlib.suppress(OSError):
+                _add_interface()
             descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             for end in (channel, theirs):
                 socket.send_fds(end, [b"made"], [descriptor])
@@ -168,6 +178,20 @@ def raise_loopback() -> None:
     request = struct.pack("16sh22x", b"lo", 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
         fcntl.ioctl(channel, _SIOCSIFFLAGS, request)
+
+
+def _add_interface() -> None:
+    """Make the interface that the stack will take, as one that stays without it and goes with the namespace.
+
+    One that the stack makes goes with it, and its end then takes 50 ms: as long as the kernel needs to take an interface down.
+    With the namespace it does so for itself, behind everybody's back.
+    """
+    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", _INTERFACE.encode(), _IFF_TAP | _IFF_NO_PI))
+        fcntl.ioctl(descriptor, _TUNSETPERSIST, 1)
+    finally:
+        os.close(descriptor)
 
 
 def wait(network: Network) -> None:

@@ -82,6 +82,7 @@ def serve(channel: socket.socket, owner: int) -> None:
         selector.register(owner, selectors.EVENT_READ)
         selector.register(channel, selectors.EVENT_READ)
         sandboxes = _Sandboxes()
+        is_last = False
         try:
             while True:
                 for key, _ in selector.select():
@@ -89,6 +90,8 @@ def serve(channel: socket.socket, owner: int) -> None:
                         selector.unregister(key.fd)
                         del running[key.data.number]
                         _reap(key.data)
+                        if is_last and not running:
+                            sandboxes.rest()
                         continue
                     if key.fd == owner:
                         return
@@ -127,18 +130,26 @@ class _Networks:
     def __init__(self, fence: devices.Fence) -> None:
         self._fence = fence
         self._network: network.Network | None = None
+        self._left: list[network.Network] = []
 
     def get(self, stack: tuple[str, ...]) -> network.Network:
         if self._network is not None and self._network.has_ended:
-            self.close()
+            self.leave()
         if self._network is None:
             self._network = network.start(stack, self._fence.leave)
         return self._network
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Have it end meanwhile; whoever wants one again gets a new one."""
         if self._network is not None:
-            network.end(self._network)
+            network.leave(self._network)
+            self._left.append(self._network)
             self._network = None
+
+    def close(self) -> None:
+        self.leave()
+        for item in self._left:
+            network.end(item)
 
 
 def _find(isolation: str, folder: str, answer: int) -> None:
@@ -237,6 +248,11 @@ class _Sandboxes:
                 os.close(descriptor)
         _tell(status, b"pid %d" % waiting.pid)
         return _Sandbox(number, waiting.pid, waiting.pidfd, status, waiting.ending)
+
+    def rest(self) -> None:
+        """Nothing more is expected, for now: give up what takes time to end."""
+        if self._waiting is None:
+            self._networks.leave()
 
     def close(self, *, is_cleared: bool) -> None:
         """End what waits, and the network; `is_cleared` when somebody else removes the fence, behind us."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from checker import check_layout
-from real.command import COMMAND
+from real.command import COMMAND, IMPORT, PYTHON
 from real.foreign import run
 
 import pybuild as api
@@ -264,11 +264,21 @@ def test_a_disk_that_fills_up(small_disk, tmp_path, ubuntu):
 
 
 @pytest.mark.peers("umoci")
-def test_disks_can_be_unmounted_as_soon_as_a_build_has_ended(small_disk, ubuntu):
-    """That of the store and that of the directory it was started in: the network of a RUN ends a moment later."""
+def test_nothing_outlives_a_build(small_disk, ubuntu):
+    """No process, that somebody would have to reap, and nothing that keeps a disk busy."""
     (small_disk / "Dockerfile").write_text("FROM ubuntu\nRUN echo x > /x\n")
-    arguments = ("build", "--build-context", f"ubuntu=oci-layout://{ubuntu}", ".")
-    subprocess.run(command(small_disk / "store", *arguments), check=True, capture_output=True, cwd=small_disk)
+    arguments = ("build", "-q", "--build-context", f"ubuntu=oci-layout://{ubuntu}", ".")
+    script = f"""{IMPORT}
+import os, subprocess
+from pybuild.builder.sandbox import kernel
+kernel.adopt_orphans()
+subprocess.run({command(small_disk / "store", *arguments)!r}, check=True)
+try:
+    print("left", os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print("nothing left")
+"""
+    assert run(*PYTHON, f"import os; os.chdir({str(small_disk)!r})\n{script}").endswith("\nnothing left\n")
     run("umount", small_disk)
     run("mount", "-t", "tmpfs", "tmpfs", small_disk)
 

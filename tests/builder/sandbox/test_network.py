@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import select
@@ -13,10 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pybuild.builder import ending
 from pybuild.builder.errors import NetworkRefused
 from pybuild.builder.sandbox.network import STACKS, Stack, find_stack, resolvers
-from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.steps.accounts import Account
 
 pytestmark = pytest.mark.root
@@ -94,7 +93,8 @@ def test_an_ordinary_user_has_it_too(sandbox, stack):
 
 
 def test_several_sandboxes_have_one(sandbox, stack):
-    names = {sandbox("ls -l /proc/self/ns/net", network="isolated", stack=stack.argv)[1].rpartition(" ")[2] for _ in range(3)}
+    own = {"network": "isolated", "stack": stack.argv, "is_last": False}
+    names = {sandbox("ls -l /proc/self/ns/net", **own)[1].rpartition(" ")[2] for _ in range(3)}
     assert len(names) == 1
     other = sandbox("ls -l /proc/self/ns/net", network="none")[1].rpartition(" ")[2]
     assert other not in names
@@ -102,32 +102,50 @@ def test_several_sandboxes_have_one(sandbox, stack):
 
 def test_it_ends_with_the_server(sandbox, stack, server):
     before = stacks()
-    sandbox("true", network="isolated", stack=stack.argv)
+    sandbox("true", network="isolated", stack=stack.argv, is_last=False)
     assert stacks() - before
     server.close()
-    assert gone(before)
+    assert not stacks() - before
 
 
-def test_it_ends_behind_a_server_that_does_not_wait(sandbox, stack, monkeypatch):
-    monkeypatch.setattr(ending, "_is_near", True)
+def test_it_ends_as_soon_as_nothing_more_is_expected_and_comes_again(sandbox, stack):
     before = stacks()
-    with contextlib.closing(SpawnServer.start()) as server:
-        sandbox("true", network="isolated", stack=stack.argv, server=server)
+    for _ in range(2):
+        sandbox("true", network="isolated", stack=stack.argv)
+        assert gone(before)
+        assert "00000000" in sandbox("cat /proc/net/route", network="isolated", stack=stack.argv, is_last=False)[1]
         assert stacks() - before
-    assert gone(before)
+
+
+def test_its_interface_stays_without_it_so_that_its_end_takes_no_time(sandbox, stack):
+    before = stacks()
+    given, word = os.pipe()
+    answer, told = os.pipe()
+    script = "echo ready; read word; cat /proc/net/dev"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = pool.submit(sandbox, script, network="isolated", stack=stack.argv, streams=(given, told, told))
+        assert os.read(answer, 100) == b"ready\n"
+        for pid in stacks() - before:
+            os.kill(pid, signal.SIGKILL)
+        gone(before)
+        os.write(word, b"\n")
+        assert running.result()[0] == 0
+    assert "eth0:" in os.read(answer, 1 << 16).decode()
+    for descriptor in (given, word, answer, told):
+        os.close(descriptor)
 
 
 def test_it_ends_when_the_server_is_killed(sandbox, stack, server):
     before = stacks()
-    sandbox("true", network="isolated", stack=stack.argv)
+    sandbox("true", network="isolated", stack=stack.argv, is_last=False)
     os.kill(server._pid, signal.SIGKILL)
     assert gone(before)
 
 
 def test_it_comes_again_when_it_was_killed(sandbox, stack, server):
     before = stacks()
-    sandbox("true", network="isolated", stack=stack.argv)
-    (keeper,) = Path(f"/proc/{server._pid}/task/{server._pid}/children").read_text().split()
+    sandbox("true", network="isolated", stack=stack.argv, is_last=False)
+    keeper, _ = Path(f"/proc/{server._pid}/task/{server._pid}/children").read_text().split()
     for pid in stacks() - before:
         os.kill(pid, signal.SIGKILL)
     assert select.select([os.pidfd_open(int(keeper))], [], [], 10)[0]
