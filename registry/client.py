@@ -26,7 +26,7 @@ from pybuild.hints import Protocol, Self
 from pybuild.registry import answers, certificates
 from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Authorization, Scopes, TokenRequest
-from pybuild.registry.connections import POOLS, cause_of, reason_of
+from pybuild.registry.connections import POOLS, cause_of, close_pools, is_plain, reason_of
 from pybuild.registry.credentials import Credentials, find
 from pybuild.registry.endpoint import endpoints, is_local
 from pybuild.registry.errors import BrokenOff, OutOfTime, UnexpectedAnswer, Unreachable
@@ -86,6 +86,11 @@ class _Adapter(HTTPAdapter):
     def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
         """The context does it."""
 
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            close_pools(manager)
+
 
 @frozen
 class _Call:
@@ -128,8 +133,6 @@ class Client:
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers.update({"User-Agent": "pybuild", "Accept-Encoding": "identity"})
-        if insecure:
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         # What a redirect leads to is not shown our certificate, and not trusted for the registry's authorities.
         elsewhere = functools.partial(certificates.context, None, self._environ, insecure=insecure)
         for scheme in ("http://", "https://"):
@@ -361,10 +364,9 @@ class Client:
     def _unreachable(self, error: Exception, url: str, subject: str) -> Unreachable:
         hint = "is it running, is the name right, and does the network reach it?"
         if isinstance(error, requests.exceptions.SSLError):
-            is_plain = "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error)
             hint = (
                 "it speaks plain http: use --insecure"
-                if is_plain
+                if is_plain(error)
                 else "put its certificate authority into ~/.config/pybuild/certs.d/HOST/ca.crt, or use --insecure"
             )
         elif isinstance(error, requests.exceptions.ProxyError):

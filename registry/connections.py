@@ -20,6 +20,7 @@ from pybuild.hints import Any
 # How much longer than a silence the head of an answer may take in all.
 _HEAD_FACTOR = 2
 _LOOKS_PER_LIMIT = 8
+_LONGEST_PAUSE = 1.0
 
 
 class _Watch:
@@ -28,26 +29,36 @@ class _Watch:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._ends: dict[socket.socket, float] = {}
-        self._is_running = False
-        self._pause = 1.0
+        self._thread: threading.Thread | None = None
+        self._is_over = threading.Event()
+        self._pause = _LONGEST_PAUSE
 
     def put_in(self, connection: socket.socket, seconds: float) -> None:
         with self._mutex:
             self._ends[connection] = time.monotonic() + seconds
             self._pause = min(self._pause, seconds / _LOOKS_PER_LIMIT)
-            if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._look, daemon=True).start()
+            # In a fork the thread is not there any more.
+            if self._thread is None or not self._thread.is_alive():
+                self._is_over = threading.Event()
+                self._thread = threading.Thread(target=self._look, args=(self._is_over,), name="watch", daemon=True)
+                self._thread.start()
 
     def take_out(self, connection: socket.socket) -> bool:
         """Whether it was still in time."""
         with self._mutex:
             return self._ends.pop(connection, None) is not None
 
-    def _look(self) -> None:
-        idle = 0
-        while True:
-            time.sleep(self._pause)
+    def rest(self) -> None:
+        """End the thread, if there is nothing to watch: who asks again later starts another."""
+        with self._mutex:
+            if self._ends or self._thread is None:
+                return
+            thread, self._thread, self._pause = self._thread, None, _LONGEST_PAUSE
+            self._is_over.set()
+        thread.join()
+
+    def _look(self, is_over: threading.Event) -> None:
+        while not is_over.wait(self._pause):
             now = time.monotonic()
             with self._mutex:
                 late = [connection for connection, end in self._ends.items() if end < now]
@@ -55,10 +66,6 @@ class _Watch:
                     del self._ends[connection]
                     with contextlib.suppress(OSError):
                         connection.shutdown(socket.SHUT_RDWR)
-                idle = 0 if self._ends else idle + 1
-                if idle > _LOOKS_PER_LIMIT:
-                    self._is_running = False
-                    return
 
 
 _WATCH = _Watch()
@@ -96,7 +103,10 @@ class _Plain(_Watched, HTTPConnection):
 
 
 class _Secure(_Watched, HTTPSConnection):
-    pass
+    def connect(self) -> None:
+        """Connect. Whether certificates are looked at is for the user to say, who is not warned of his own word."""
+        super().connect()
+        self.is_verified = True
 
 
 class _PlainPool(HTTPConnectionPool):
@@ -111,6 +121,18 @@ POOLS: dict[str, type[HTTPConnectionPool]] = {"http": _PlainPool, "https": _Secu
 """The pools that make such connections, by scheme, for urllib3's PoolManager."""
 
 
+def close_pools(manager: urllib3.PoolManager) -> None:
+    """Close the connections that nobody uses, and end the thread that watches if nobody else needs it.
+
+    A manager that is only cleared leaves them to the garbage collector while anything has an answer of theirs, as the traceback
+    of an error does.
+    """
+    for key in tuple(manager.pools.keys()):
+        manager.pools[key].close()
+    manager.clear()
+    _WATCH.rest()
+
+
 def cause_of(error: BaseException) -> BaseException:
     """The innermost thing that went wrong: requests wraps urllib3's retry error, which wraps the real one."""
     while True:
@@ -120,6 +142,11 @@ def cause_of(error: BaseException) -> BaseException:
         if inner is None:
             return error
         error = inner
+
+
+def is_plain(error: Exception) -> bool:
+    """Whether TLS failed because the other side speaks none."""
+    return "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error)
 
 
 def reason_of(error: BaseException) -> str:

@@ -166,7 +166,7 @@ class Repository:
         # The storage that a registry redirects to may have signed the URL for GET alone, and proxies say 0 of every HEAD.
         try:
             with self.opened(blob, start=0) as (stream, _):
-                length = _length({name.lower(): value for name, value in stream.headers.items()})
+                length = stream.length
         except NotInRegistry:
             return False
         if length not in (None, blob.size):

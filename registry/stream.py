@@ -39,6 +39,12 @@ class Stream:
         self.status = status
         self.headers = headers
 
+    @property
+    def length(self) -> int | None:
+        """How many bytes there are to come, by the server's word; None where it says nothing."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() else None
+
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, none at the end. Raises BrokenOff when the connection breaks, TooSlow when it only drips."""
         pieces: list[bytes] = []
@@ -91,5 +97,5 @@ class Stream:
             raise TooSlow(
                 f"{self._subject}: {host(self.url)} sent {self._seen} bytes in {self._waited:.0f} seconds, and was given up",
                 url=self.url,
-                hint="the registry, or the network to it, is in trouble: try again later",
+                hint="the server, or the network to it, is in trouble: try again later",
             )

@@ -14,9 +14,10 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 import urllib3
 
 from pybuild.registry import certificates
-from pybuild.registry.connections import reason_of
-from pybuild.registry.errors import BrokenOff, UnexpectedAnswer, Unreachable
+from pybuild.registry.connections import POOLS, close_pools, is_plain, reason_of
+from pybuild.registry.errors import UnexpectedAnswer, Unreachable
 from pybuild.registry.retries import RETRIED_STATUSES, Patience
+from pybuild.registry.stream import Stream
 from pybuild.registry.urls import host, origin
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -29,30 +30,6 @@ _HINTS = {
 }
 
 
-class Page:
-    """An answer: 200 with a body to read, or 304, which has none."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse, url: str) -> None:
-        self._response = response
-        self.url = url
-        self.status = response.status
-        length = response.headers.get("Content-Length", "")
-        self.size = int(length) if length.isascii() and length.isdigit() else None
-
-    def header(self, name: str) -> str:
-        """One header, "" when it is not there."""
-        return self._response.headers.get(name, "")
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end. Raises BrokenOff when the connection breaks or the body is cut short."""
-        try:
-            return self._response.read(size, decode_content=False)
-        except urllib3.exceptions.HTTPError as error:
-            raise BrokenOff(
-                f"{_plain(self.url)}: the connection broke: {reason_of(error)}", url=self.url, hint="try again"
-            ) from error
-
-
 @contextlib.contextmanager
 def opened(
     url: str,
@@ -61,10 +38,10 @@ def opened(
     may_lose_encryption: bool = False,
     patience: Patience | None = None,
     environ: Mapping[str, str] | None = None,
-) -> Iterator[Page]:
+) -> Iterator[Stream]:
     """Ask for a URL. `may_lose_encryption` lets https redirect to http, where the content is checked by other means.
 
-    Raises Unreachable, BrokenOff and UnexpectedAnswer, for any status but 200 and 304.
+    The status is 200, or 304, which has no body. Raises Unreachable, and UnexpectedAnswer for any other status.
     """
     patience = patience or Patience()
     environ = os.environ if environ is None else environ
@@ -75,7 +52,7 @@ def opened(
             proxy = _proxy(url, environ)
             if proxy not in pools:
                 pools[proxy] = _pool(proxy, patience, environ)
-                resources.callback(pools[proxy].clear)
+                resources.callback(close_pools, pools[proxy])
             return pools[proxy]
 
         response, place = _followed(url, dict(headers or {}), pool_of, patience, may_lose_encryption=may_lose_encryption)
@@ -87,7 +64,14 @@ def opened(
                 status=response.status,
                 hint=_HINTS.get(response.status, "try again later" if response.status in RETRIED_STATUSES else None),
             )
-        yield Page(response, place)
+        yield Stream(
+            response,
+            url=place,
+            status=response.status,
+            headers=response.headers,
+            subject=_plain(place),
+            silence_seconds=patience.answer_seconds,
+        )
 
 
 def _followed(
@@ -146,8 +130,7 @@ def _persistent(
 def _unreachable(error: Exception, url: str) -> Unreachable:
     hint = "is the name right, and does the network reach it?"
     if isinstance(error, urllib3.exceptions.SSLError):
-        is_plain = "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error)
-        hint = "it speaks plain http" if is_plain else "set SSL_CERT_FILE to its certificate authority's file"
+        hint = "it speaks plain http" if is_plain(error) else "set SSL_CERT_FILE to its certificate authority's file"
     elif isinstance(error, urllib3.exceptions.ProxyError):
         hint = "see HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment"
     return Unreachable(f"{_plain(url)}: cannot reach {host(url)}: {reason_of(error)}", url=url, hint=hint)
@@ -156,15 +139,14 @@ def _unreachable(error: Exception, url: str) -> Unreachable:
 def _pool(proxy: str, patience: Patience, environ: Mapping[str, str]) -> urllib3.PoolManager:
     timeout = urllib3.Timeout(connect=patience.connect_seconds, read=patience.answer_seconds)
     context = certificates.context(None, environ, insecure=False)
-    if not proxy:
-        return urllib3.PoolManager(timeout=timeout, ssl_context=context)
-    bare, authorization = _separated(proxy)
-    return urllib3.ProxyManager(
-        bare,
-        timeout=timeout,
-        ssl_context=context,
-        proxy_headers={"Proxy-Authorization": authorization} if authorization else None,
-    )
+    if proxy:
+        bare, authorization = _separated(proxy)
+        shown = {"Proxy-Authorization": authorization} if authorization else None
+        made: urllib3.PoolManager = urllib3.ProxyManager(bare, timeout=timeout, ssl_context=context, proxy_headers=shown)
+    else:
+        made = urllib3.PoolManager(timeout=timeout, ssl_context=context)
+    made.pool_classes_by_scheme = POOLS
+    return made
 
 
 def _proxy(url: str, environ: Mapping[str, str]) -> str:

@@ -14,10 +14,14 @@ from pybuild.builder.errors import LayerError, RemoteError
 from pybuild.builder.layers.entry import Kind
 from pybuild.builder.remote.addresses import shown
 from pybuild.builder.workspace import Workspace
+from pybuild.hints import TYPE_CHECKING
 from pybuild.registry import Descriptor, Digest
 from pybuild.registry.errors import BrokenOff, RegistryError, TransferError
 from pybuild.registry.retries import Patience
 from pybuild.values import frozen
+
+if TYPE_CHECKING:
+    from pybuild.registry.stream import Stream
 
 # More than any file that somebody adds to an image; what a server without an end would fill is the disk.
 _MOST_BYTES = 64 << 30
@@ -99,7 +103,8 @@ class Downloads:
             attempt += 1
             try:
                 with web.opened(url, headers=headers, may_lose_encryption=checksum is not None, patience=self._patience) as page:
-                    if known is not None and headers and (page.status == 304 or _is_same(page.header("ETag"), known.etag)):
+                    etag = page.headers.get("ETag", "")
+                    if known is not None and headers and (page.status == 304 or _is_same(etag, known.etag)):
                         return known
                     if page.status == 304:
                         raise RemoteError(f"{shown(url)}: the server says that nothing has changed, and was not asked that")
@@ -116,11 +121,8 @@ class Downloads:
                 ) from error
             self._patience.wait(attempt)
 
-    def _received(self, page: object, url: str) -> Download:
-        from pybuild.registry.web import Page
-
-        assert isinstance(page, Page)
-        if page.size is not None and page.size > self._most_bytes:
+    def _received(self, page: Stream, url: str) -> Download:
+        if page.length is not None and page.length > self._most_bytes:
             raise self._too_large(url)
         mark, size = hashlib.sha256(), 0
         with self._workspace.store.writer() as writer:
@@ -132,8 +134,8 @@ class Downloads:
                 writer.write(block)
             digest = Digest.from_hex(mark.hexdigest())
             writer.commit(digest)
-        last_modified = page.header("Last-Modified")
-        return Download(digest, size, _seconds(last_modified), page.header("ETag"), last_modified)
+        last_modified = page.headers.get("Last-Modified", "")
+        return Download(digest, size, _seconds(last_modified), page.headers.get("ETag", ""), last_modified)
 
     def _too_large(self, url: str) -> RemoteError:
         return RemoteError(f"{shown(url)}: over {self._most_bytes} bytes", hint="this is more than is fetched into an image")

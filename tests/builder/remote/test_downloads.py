@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from real.faulty_registry import Fault, faulty_registry
 from real.web import MODIFIED
 
 from pybuild.builder.errors import RemoteError
 from pybuild.builder.remote.downloads import Downloads
 from pybuild.registry import Digest
 from pybuild.registry.retries import Patience
+from pybuild.values import replace
 
 SHORT = Patience(attempts=3, pause=lambda seconds: None, connect_seconds=2, answer_seconds=2)
 
@@ -106,8 +108,23 @@ def test_a_download_that_breaks_is_tried_again(workspace, site):
     assert find(workspace, site).size == 5
     site.cut["/f"] = 9
     workspace.store.delete(Digest.of(b"hello"))
-    with pytest.raises(RemoteError, match="the connection broke"):
+    with pytest.raises(RemoteError, match=r"the connection to .* broke"):
         find(workspace, site)
+
+
+def test_a_server_that_drips_is_given_up(workspace):
+    """No read ever times out: a byte comes every now and then."""
+    with faulty_registry() as server:
+        server.blobs[digest(b"hello")] = bytes(1000)
+        url = f"http://{server.host}/v2/a/blobs/{digest(b'hello')}"
+        server.faults = [Fault("GET", drip_seconds=0.02, times=99)]
+        patience = replace(SHORT, answer_seconds=0.2, attempts=1)
+        with pytest.raises(RemoteError, match="timed out"):
+            Downloads(workspace, patience=patience).find(url, None)
+        server.faults = []
+        server.drip_body = lambda request: 0.02
+        with pytest.raises(RemoteError, match=r"sent \d+ bytes in 0 seconds, and was given up"):
+            Downloads(workspace, patience=patience).find(url, None)
 
 
 def test_a_file_without_an_end_is_not_taken(workspace, site):
