@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pybuild.builder.events import Event, LayerGrows, LayerReady, Progress, Tick
+from pybuild.builder.events import Event, LayerGrows, LayerReady, OneAtATime, Progress, Tick
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Descriptor, Digest, Reference, media
@@ -21,12 +20,11 @@ class Uploads:
     """
 
     def __init__(self, progress: Progress, workspace: Workspace, names: tuple[Reference, ...], *, insecure: bool) -> None:
-        self._progress = progress
-        self._mutex = threading.Lock()
+        self._progress = OneAtATime(progress)
         self._below: tuple[Descriptor, ...] = ()
         # Where the layers of steps are being written.
         self._paths: dict[int, str] = {}
-        self._push = EarlyPush(workspace.store, names, insecure=insecure, listener=self._tell)
+        self._push = EarlyPush(workspace.store, names, insecure=insecure, listener=self._progress.emit)
 
     def expect(self, layers: tuple[Descriptor, ...]) -> None:
         """Layers of the base, which will be part of the image: they go when the steps begin. Those of a step are told of."""
@@ -47,7 +45,7 @@ class Uploads:
         if type(event) is Transferred and event.action == "exists" and event.name in self._push.sent:
             # The push of the image has found what went ahead of it.
             return
-        self._tell(event)
+        self._progress.emit(event)
 
     def finish(self) -> None:
         """Wait for what is on its way."""
@@ -56,10 +54,6 @@ class Uploads:
     def stop(self) -> None:
         """Send no more."""
         self._push.stop()
-
-    def _tell(self, event: Event) -> None:
-        with self._mutex:
-            self._progress.emit(event)
 
 
 @contextmanager

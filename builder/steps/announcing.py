@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pybuild.builder.events import Progress, StepFinished, StepStarted
+from pybuild.builder.events import Notice, Progress, StepFinished, StepStarted
 from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep
 from pybuild.values import frozen
 
@@ -40,6 +40,11 @@ def announcer(graph: BuildGraph, progress: Progress) -> Callable[[int], None]:
         progress.emit(StepStarted(number, place.number, place.total, place.stage, graph.steps[number].name))
 
     return announce
+
+
+def notifier(progress: Progress) -> Callable[[str], None]:
+    """What tells something that the user should know."""
+    return lambda text: progress.emit(Notice(text))
 
 
 def announce_cached(graph: BuildGraph, at_work: tuple[int, ...], announce: Callable[[int], None], progress: Progress) -> None:

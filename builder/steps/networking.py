@@ -17,12 +17,19 @@ Work = Callable[[str, Stack | None], None]
 
 
 class Networking:
-    """The networks of one build's RUNs. `notify` tells the user."""
+    """The networks of one build's RUNs. What the user should know of them waits until somebody listens."""
 
-    def __init__(self, notify: Callable[[str], None]) -> None:
-        self._notify = notify
+    def __init__(self) -> None:
+        self._untold: list[str] = []
+        self._notify: Callable[[str], None] = self._untold.append
         self._stack: Stack | None = None
         self._is_sought = False
+
+    def listen(self, notify: Callable[[str], None]) -> None:
+        """Have `notify` hear it, also what was to be said before."""
+        self._notify = notify
+        for text in self._untold:
+            notify(text)
 
     def on(self, asked: str, work: Work) -> None:
         """Do some work with the network that is asked for; where it cannot be isolated, once more with the host's."""

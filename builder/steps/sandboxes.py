@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.request import BuildRequest, RunOptions
@@ -37,16 +38,12 @@ class Sandboxes:
             self.server = SpawnServer.start()
             held.callback(self.server.close)
             self._held = held.pop_all()
-        self._untold: list[str] = []
-        self._notify: Callable[[str], None] = self._untold.append
-        self.networking = Networking(lambda text: self._notify(text))
+        self.networking = Networking()
 
     def listen(self, notify: Callable[[str], None]) -> Standing:
         """Have `notify` hear what the user should know of this place, also what was to be said before; what commands stand on."""
-        self._notify = notify
-        for text in self._untold:
-            notify(text)
-        return Standing(self._guess, lambda: self.server.find_ground(*self._where), notify)
+        self.networking.listen(notify)
+        return Standing(self._guess, partial(self.server.find_ground, *self._where), notify)
 
     def expect(self, network: str, security: str) -> None:
         """Have a sandbox ready for the next command that wants such a one."""

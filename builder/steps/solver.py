@@ -34,6 +34,7 @@ from pybuild.builder.layers.packing import pack
 from pybuild.builder.layers.unpacking import Archives
 from pybuild.builder.records.cache import Cache, Kept, Result
 from pybuild.builder.records.resemblance import Resemblance
+from pybuild.builder.steps.announcing import notifier
 from pybuild.builder.steps.executor import Executor
 from pybuild.builder.steps.files import Recipe, copy_entries, directory_entries
 from pybuild.builder.steps.job import Job
@@ -94,7 +95,7 @@ class Solver:
             runs = [step for number in self._making if isinstance(step := self._job.graph.steps[number], RunStep)]
             if runs:
                 assert self._executor is not None
-                self._executor.start(runs, lambda text: self._progress.emit(Notice(text)))
+                self._executor.start(runs, notifier(self._progress))
             for number, result in self._job.cached.items():
                 self._tell_of_layer(number, result)
             self._work()

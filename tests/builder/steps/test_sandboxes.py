@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 
 import pytest
 
@@ -47,6 +49,15 @@ def started(monkeypatch):
 
     monkeypatch.setattr(module.SpawnServer, "start", start)
     return found
+
+
+@pytest.fixture
+def collector():
+    """The garbage collector, which does nothing by itself."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 class Silent:
@@ -135,3 +146,12 @@ def test_what_is_to_be_told_waits_for_a_listener(workspace, monkeypatch):
         assert len(told) == 1
     finally:
         found.close()
+
+
+def test_a_build_leaves_nothing_to_the_garbage_collector(request_of, workspace, collector, busybox, tmp_path):
+    """What waits there for its end may be much, and may have threads."""
+    request = request_of("FROM scratch\nCOPY sh /bin/\nRUN true\n")
+    shutil.copy(busybox, tmp_path / "context" / "sh")
+    build(request, workspace=workspace, progress=Silent())
+    found = {type(item).__qualname__ for item in gc.get_objects() if type(item).__module__.startswith("pybuild.builder.steps")}
+    assert not found
