@@ -179,7 +179,7 @@ class _Build:
             from pybuild.builder.records.freshness import fresh_steps, named_steps
 
             fresh = recorder.fresh = fresh_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
-            anew = named_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
+            anew = recorder.anew = named_steps(graph, no_cache=request.no_cache, stages=request.no_cache_filter)
         wanted = graph.file_steps(graph.target.last)
         cached: dict[int, Result] = {}
         for number in wanted:

@@ -8,70 +8,76 @@ from difflib import SequenceMatcher
 from pybuild.builder.records import explaining
 from pybuild.builder.records.explaining import Change, Explained, Explanation, where
 from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, UNTOUCHED, Build
+from pybuild.explained_files import file_lines
 from pybuild.listings import since
-from pybuild.progress.text import printable, seconds, size
+from pybuild.paint import BLUE, BOLD, DIM, GREEN, RED, YELLOW, Paint
+from pybuild.progress.text import first_line, printable, seconds, shortened
 
 _WIDTH = 100
-_MOST_FILES = 12
 _LEAST_SAVED = 0.1
 _LONGEST = 60
-_GREEN, _BLUE, _RED, _YELLOW, _DIM, _BOLD, _PLAIN = (f"\x1b[{code}m" for code in ("32", "34", "31", "33", "2", "1", "0"))
 _WORDS = {
-    HIT: ("HIT", _BLUE),
-    RAN: ("RAN", _GREEN),
-    FAILED: ("FAILED", _RED),
-    CANCELED: ("ENDED", _DIM),
-    UNTOUCHED: ("UNDONE", _DIM),
+    HIT: ("HIT", BLUE),
+    RAN: ("RAN", GREEN),
+    FAILED: ("FAILED", RED),
+    CANCELED: ("ENDED", DIM),
+    UNTOUCHED: ("UNDONE", DIM),
 }
 _REASONS = {
     explaining.NEW: "this step is new",
     explaining.FIRST: "this is the first build of this Dockerfile here",
     explaining.NO_CACHE: "nothing changed, but --no-cache asks for it anew",
+    explaining.NO_CACHE_FILTER: "nothing changed, but --no-cache-filter asks for it anew",
+    explaining.NEEDS_FRESH: "nothing changed, but what it needs was done anew for --no-cache-filter, and came out otherwise",
+    explaining.TAKEN_AGAIN: "nothing changed: the file is here, and is taken anew for the step that wants it",
     explaining.READ_AGAIN: "nothing changed: its files are listed anew, for nothing is kept of it in a stage that is only read",
     explaining.GONE: "nothing changed, but its result is not in the store any more",
     explaining.REPACKED: "nothing changed, but its layer was never compressed like this",
-    explaining.OTHER_KEYS: "the same step, but this pybuild, or its --timestamp, makes other cache keys",
+    explaining.OTHER_KEYS: "the same step, but this pybuild makes other cache keys",
 }
-_KINDS = {"FILE": "file", "DIRECTORY": "directory", "SYMLINK": "link", "HARDLINK": "hard link", "FIFO": "fifo"}
 
 
 def explanation_lines(found: Explanation, *, now: float, colour: bool = False, only: str | None = None) -> list[str]:
-    """All lines; `only` shows the steps whose place or name has that in it."""
-    paint = _Paint(colour)
-    chosen = [step for step in found.steps if only is None or _is_asked_for(step, only)]
-    lines = [] if only is not None else [*_head(found, now, paint), ""]
-    for step in chosen:
-        if step.trace.kind == "SourceStep" and not step.changes and only is None:
-            # A base that is as before is what everybody takes for granted.
-            continue
-        lines += _step(step, found, now, paint)
+    """All lines; `only` shows the steps that it names, as `named` finds them."""
+    paint = Paint(colour)
+    if only is not None:
+        return [line for step in named(found, only) for line in _step(step, found, now, paint, is_alone=True)]
+    lines = [*_head(found, now, paint), ""]
+    for step in found.steps:
+        # A base that is as before is what everybody takes for granted.
+        if step.trace.kind != "SourceStep" or step.changes:
+            lines += _step(step, found, now, paint)
     return lines
 
 
 def step_lines(step: Explained, found: Explanation, *, now: float) -> list[str]:
     """What is said of one step, plain."""
-    return list(_step(step, found, now, _Paint(False)))
+    return list(_step(step, found, now, Paint(False), is_alone=True))
 
 
-def _is_asked_for(step: Explained, only: str) -> bool:
-    trace = step.trace
-    return only.lower() in trace.name.lower() or only in (
-        trace.place,
-        where(trace),
-        where(trace)[1:-1],
-        trace.place.split("/")[0],
-    )
+def named(found: Explanation, only: str) -> tuple[Explained, ...]:
+    """The steps at a place (2, 2/5, `build 2`, `[build 2/5]`), else those of a stage, else those with that in their lines."""
+    wanted = only.strip().removeprefix("[").removesuffix("]").lower()
+    for fits in (_stands_at, _is_of_stage, _says):
+        if steps := tuple(step for step in found.steps if fits(step, wanted)):
+            return steps
+    return ()
 
 
-class _Paint:
-    def __init__(self, colour: bool) -> None:
-        self._colour = colour
-
-    def __call__(self, code: str, text: str) -> str:
-        return f"{code}{text}{_PLAIN}" if self._colour and text else text
+def _stands_at(step: Explained, place: str) -> bool:
+    stage, full = f"{step.trace.stage} ".lstrip().lower(), step.trace.place
+    return place in {head + number for head in ("", stage) for number in (full, full.partition("/")[0])}
 
 
-def _head(found: Explanation, now: float, paint: _Paint) -> Iterator[str]:
+def _is_of_stage(step: Explained, stage: str) -> bool:
+    return step.trace.stage.lower() == stage != ""
+
+
+def _says(step: Explained, words: str) -> bool:
+    return words in step.trace.name.lower()
+
+
+def _head(found: Explanation, now: float, paint: Paint) -> Iterator[str]:
     build, before = found.build, found.before
     steps = [step for step in found.steps if step.trace.kind != "SourceStep"]
     ran = sum(step.outcome.state in (RAN, FAILED) for step in steps)
@@ -82,11 +88,16 @@ def _head(found: Explanation, now: float, paint: _Paint) -> Iterator[str]:
         more = "" if ran else f" ({hits})"
     else:
         more = f"; hits saved {seconds(saved)}" if ran else f" ({hits} saved {seconds(saved)})"
-    yield f"{paint(_BOLD, _title(build))} {did}{more}"
+    yield f"{paint(BOLD, _title(build))} {did}{more}"
     if before is None:
-        yield paint(_DIM, "the first build of this Dockerfile here: there is nothing to compare it with")
+        yield paint(DIM, "the first build of this Dockerfile here: there is nothing to compare it with")
     else:
-        yield paint(_DIM, f"compared with {_title(before)}, {_since(before, now)}")
+        target = "" if before.target == build.target else f", of {_target(before)} and not {_target(build)}"
+        yield paint(DIM, f"compared with {_title(before)}, {_since(before, now)}{target}")
+
+
+def _target(build: Build) -> str:
+    return f"the stage {printable(build.target)}" if build.target else "the last stage"
 
 
 def _title(build: Build) -> str:
@@ -98,37 +109,37 @@ def _since(build: Build, now: float) -> str:
     return text[0].lower() + text[1:]
 
 
-def _step(step: Explained, found: Explanation, now: float, paint: _Paint) -> Iterator[str]:
+def _step(step: Explained, found: Explanation, now: float, paint: Paint, *, is_alone: bool = False) -> Iterator[str]:
     trace, outcome = step.trace, step.outcome
     word, colour = _WORDS[outcome.state]
     if trace.kind == "SourceStep":
-        word, colour = "BASE", _YELLOW
-    name = _shortened(printable(" ".join(trace.name.split())), _WIDTH - 20)
+        word, colour = "BASE", YELLOW
+    name = shortened(printable(" ".join(trace.name.split())), _WIDTH - 20)
     took = f"  {outcome.seconds:.1f}s" if outcome.state in (RAN, FAILED) and outcome.seconds >= 0.05 else ""
     if outcome.state == HIT and trace.kind != "SourceStep":
         took = f"  ← {_maker(step, found, now)}"
-    yield f"{paint(colour, word.ljust(6))} {paint(_DIM, where(trace))} {name}{paint(_DIM, took)}"
-    yield from (f"           {line}" for line in _why(step, found, now, paint))
+    yield f"{paint(colour, word.ljust(6))} {paint(DIM, where(trace))} {name}{paint(DIM, took)}"
+    yield from (f"           {line}" for line in _why(step, found, now, paint, is_alone=is_alone))
 
 
-def _why(step: Explained, found: Explanation, now: float, paint: _Paint) -> Iterator[str]:
+def _why(step: Explained, found: Explanation, now: float, paint: Paint, *, is_alone: bool) -> Iterator[str]:
     if step.outcome.state in (CANCELED, UNTOUCHED):
         return
     if step.outcome.state == HIT and step.trace.kind != "SourceStep":
         if _has_new_inputs(step, found):
-            yield paint(_DIM, "what it needs was made anew, and came out as it was")
+            yield paint(DIM, "what it needs was made anew, and came out as it was")
         return
-    if step.reason == explaining.FIRST:
-        # The head has said so for all of them.
-        return
-    if step.reason is not None:
+    # That there is nothing to compare with is in the head, once for all steps.
+    if step.reason is not None and (is_alone or step.reason != explaining.FIRST):
         yield _reason(step.reason, found, now)
     files = [change for change in step.changes if change.about == explaining.FILE]
     for change in step.changes:
         if change.about != explaining.FILE:
             yield from _change(change, paint)
         elif change is files[0]:
-            yield from _files(files, paint)
+            yield from file_lines(files, paint)
+    if step.outcome.state == FAILED and step.outcome.error:
+        yield f"it failed: {printable(first_line(step.outcome.error.removesuffix(f': {step.trace.name}')))}"
 
 
 def _has_new_inputs(step: Explained, found: Explanation) -> bool:
@@ -164,36 +175,36 @@ def _reason(reason: str, found: Explanation, now: float) -> str:
     return _REASONS[reason]
 
 
-def _change(change: Change, paint: _Paint) -> Iterator[str]:
+def _change(change: Change, paint: Paint) -> Iterator[str]:
     match change.about:
         case explaining.COMMAND:
             yield "its command is another:"
             yield from _replaced(change.old or "", change.new or "", paint)
         case explaining.BELOW if change.new is None:
-            yield f"{paint(_DIM, change.name)} {_step_name(change)}, which it stood on, is gone"
+            yield f"{paint(DIM, change.name)} {_step_name(change)}, which it stood on, is gone"
         case explaining.BELOW:
-            yield f"stands on {paint(_DIM, change.name)} {_step_name(change)}, which {_became(change)}"
+            yield f"stands on {paint(DIM, change.name)} {_step_name(change)}, which {_became(change)}"
         case explaining.FETCHED:
-            yield f"takes {paint(_DIM, change.name)} {_step_name(change)}, which {_became(change)}"
+            yield f"takes {paint(DIM, change.name)} {_step_name(change)}, which {_became(change)}"
         case explaining.REMOTE:
-            yield f"its {change.name} is another: {paint(_RED, _digest(change.old))} → {paint(_GREEN, _digest(change.new))}"
+            yield f"its {change.name} is another: {paint(RED, _digest(change.old))} → {paint(GREEN, _digest(change.new))}"
         case explaining.ORIGIN:
-            yield f"reads from a stage where {paint(_DIM, change.name)} {_step_name(change)} {_became(change)}"
+            yield f"reads from a stage where {paint(DIM, change.name)} {_step_name(change)} {_became(change)}"
         case explaining.BASE:
-            yield f"{change.name} is another image:"
+            yield f"{change.name} is another image:" if change.name else "it is from another image:"
             yield from _replaced(change.old or "none", change.new or "none", paint)
-        case explaining.ARG | explaining.ENV | explaining.OPTION:
-            head = f"{change.about.upper()} {change.name}" if change.about != explaining.OPTION else change.name
+        case explaining.ARG | explaining.ENV | explaining.OPTION | explaining.TIME:
+            head = f"{change.about.upper()} {change.name}" if change.about in (explaining.ARG, explaining.ENV) else change.name
             old, new = _value(change.old), _value(change.new)
             if len(old) + len(new) > _LONGEST or "\n" in (change.old or "") + (change.new or ""):
                 yield f"{head} is another:"
                 yield from _replaced(change.old or "not set", change.new or "not set", paint)
             else:
-                yield f"{head}: {paint(_RED, old)} → {paint(_GREEN, new)}"
+                yield f"{head}: {paint(RED, old)} → {paint(GREEN, new)}"
 
 
 def _step_name(change: Change) -> str:
-    return _shortened(printable(" ".join((change.new or change.old or "").split())), _LONGEST)
+    return shortened(printable(" ".join((change.new or change.old or "").split())), _LONGEST)
 
 
 def _became(change: Change) -> str:
@@ -209,15 +220,15 @@ def _digest(text: str | None) -> str:
     return "none" if text is None else printable(text.removeprefix("sha256:")[:12])
 
 
-def _replaced(old: str, new: str, paint: _Paint) -> Iterator[str]:
+def _replaced(old: str, new: str, paint: Paint) -> Iterator[str]:
     """Two texts below each other, without the lines that they share; of long lines the part that differs."""
     was, now = old.split("\n"), new.split("\n")
     for tag, start, end, first, last in SequenceMatcher(None, was, now, autojunk=False).get_opcodes():
         if tag == "equal":
             continue
         ours, theirs = _focused("\n".join(was[start:end]), "\n".join(now[first:last]))
-        yield from (paint(_RED, f"  - {printable(line)}") for line in ours.split("\n") if start != end)
-        yield from (paint(_GREEN, f"  + {printable(line)}") for line in theirs.split("\n") if first != last)
+        yield from (paint(RED, f"  - {printable(line)}") for line in ours.split("\n") if start != end)
+        yield from (paint(GREEN, f"  + {printable(line)}") for line in theirs.split("\n") if first != last)
 
 
 def _focused(old: str, new: str) -> tuple[str, str]:
@@ -226,52 +237,7 @@ def _focused(old: str, new: str) -> tuple[str, str]:
         return old, new
     same = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
     start = max(0, same - _WIDTH // 3)
-    return tuple(("…" if start else "") + _shortened(text[start:], _WIDTH) for text in (old, new))  # type: ignore[return-value]
-
-
-def _files(files: list[Change], paint: _Paint) -> Iterator[str]:
-    if files[0].name == "":
-        yield "what it reads out of the context is other than before"
-        return
-    counts = (
-        (sum(change.old is not None and change.new is not None for change in files), "changed"),
-        (sum(change.old is None for change in files), "added"),
-        (sum(change.new is None for change in files), "removed"),
-    )
-    told = [f"{count} {'file ' if count == 1 else 'files '}{word}" for count, word in counts if count]
-    yield ", ".join(told[:1] + [text.replace("files ", "").replace("file ", "") for text in told[1:]]) + ":"
-    # What changed says the most; a folder's own entry the least.
-    shown = sorted(files, key=lambda change: (_is_folder(change), change.old is None or change.new is None, change.name))
-    names = [_shortened(printable(change.name), _LONGEST) for change in shown[:_MOST_FILES]]
-    width = max(map(len, names))
-    for name, change in zip(names, shown, strict=False):
-        sign, colour = ("+", _GREEN) if change.old is None else ("-", _RED) if change.new is None else ("~", _YELLOW)
-        yield f"  {paint(colour, sign)} {name.ljust(width)}  {paint(_DIM, _file(change))}".rstrip()
-    if len(files) > _MOST_FILES:
-        yield paint(_DIM, f"  … and {len(files) - _MOST_FILES} more")
-
-
-def _is_folder(change: Change) -> bool:
-    return (change.new or change.old or "").startswith("DIRECTORY")
-
-
-def _file(change: Change) -> str:
-    """What is other about a file: its kind, its mode, its size, where it leads, or its content alone."""
-    if change.old is None or change.new is None:
-        kind, _, length, _ = (change.old or change.new or "").split(" ", 3)
-        what = "" if kind == "FILE" else _KINDS.get(kind, kind.lower())
-        return what or size(int(length))
-    was, now = change.old.split(" ", 3), change.new.split(" ", 3)
-    if was[0] != now[0]:
-        return f"{_KINDS.get(was[0], was[0].lower())} → {_KINDS.get(now[0], now[0].lower())}"
-    told = []
-    if was[1] != now[1]:
-        told.append(f"mode {was[1]} → {now[1]}")
-    if was[2] != now[2]:
-        told.append(f"{size(int(was[2]))} → {size(int(now[2]))}")
-    elif was[3] != now[3]:
-        told.append(f"leads to {now[3]}, not {was[3]}" if now[0] == "SYMLINK" else f"{size(int(now[2]))}, other content")
-    return ", ".join(told) or "other extended attributes or hard links"
+    return tuple(("…" if start else "") + shortened(text[start:], _WIDTH) for text in (old, new))  # type: ignore[return-value]
 
 
 def build_lines(builds: Sequence[Build], *, now: float) -> list[str]:
@@ -286,13 +252,19 @@ def build_lines(builds: Sequence[Build], *, now: float) -> list[str]:
     return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def explanation_document(found: Explanation) -> dict[str, object]:
+def explanation_document(found: Explanation, *, only: str | None = None) -> dict[str, object]:
     """The same for programs."""
-    build = found.build
+    steps = found.steps if only is None else named(found, only)
+    compared_with = found.before.number if found.before else None
+    return _build_document(found.build) | {"compared_with": compared_with, "steps": [_step_document(step) for step in steps]}
+
+
+def builds_document(builds: Sequence[Build]) -> list[dict[str, object]]:
+    """A list of builds for programs, the newest first."""
+    return [_build_document(build) for build in builds]
+
+
+def _build_document(build: Build) -> dict[str, object]:
     return {
         "build": build.number,
         "tags": list(build.tags),
@@ -300,19 +272,19 @@ def explanation_document(found: Explanation) -> dict[str, object]:
         "moment": build.moment,
         "seconds": round(build.seconds, 3),
         "dockerfile": build.dockerfile,
-        "compared_with": found.before.number if found.before else None,
-        "steps": [
-            {
-                "place": where(step.trace),
-                "name": step.trace.name,
-                "key": step.trace.key,
-                "state": step.outcome.state,
-                "seconds": step.outcome.seconds,
-                "reason": step.reason,
-                "changes": [{"about": item.about, "name": item.name, "old": item.old, "new": item.new} for item in step.changes],
-                "made_by": step.maker.number if step.maker else None,
-                "saved_seconds": step.saved_seconds,
-            }
-            for step in found.steps
-        ],
+    }
+
+
+def _step_document(step: Explained) -> dict[str, object]:
+    return {
+        "place": where(step.trace),
+        "name": step.trace.name,
+        "key": step.trace.key,
+        "state": step.outcome.state,
+        "seconds": step.outcome.seconds,
+        "error": step.outcome.error,
+        "reason": step.reason,
+        "changes": [{"about": item.about, "name": item.name, "old": item.old, "new": item.new} for item in step.changes],
+        "made_by": step.maker.number if step.maker else None,
+        "saved_seconds": step.saved_seconds,
     }

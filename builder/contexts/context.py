@@ -196,14 +196,17 @@ class Context:
         contents = self._contents([entry for _, entry in found if isinstance(entry.content, DiskContent)], database)
         mark = sha256()
         first: dict[object, str] = {}
+        others: dict[str, str] = {}
         for name, entry in found:
             identity = self.identity(entry)
-            shared = first.setdefault(identity, name) if identity else ""
-            mark.update(listed(name, entry, contents.get(entry.path, b""), shared))
+            # A file's names outside of what is copied count for nothing.
+            if identity and (shared := first.setdefault(identity, name)) != name:
+                others[name] = shared
+            mark.update(listed(name, entry, contents.get(entry.path, b""), others.get(name, "")))
         digest = mark.hexdigest()
         if not database.has_listing(digest):
-            told = (in_short(entry, contents.get(entry.path, b"")) for _, entry in found)
-            database.add_listing(digest, packed_listing(zip((name for name, _ in found), told, strict=True)))
+            told = ((name, in_short(entry, contents.get(entry.path, b""), others.get(name, ""))) for name, entry in found)
+            database.add_listing(digest, packed_listing(told))
         if fingerprint:
             database.add_memo("listing", fingerprint, digest.encode())
         return digest
@@ -259,13 +262,23 @@ def _literal(path: str) -> str:
     return "".join(f"\\{letter}" if letter in "*?[\\" else letter for letter in path)
 
 
-def in_short(entry: Entry, content: bytes) -> str:
-    """What of one file counts, as the history keeps it: kind, mode, size, and a part of its digest or where it leads."""
-    return f"{entry.kind.name} {entry.mode:o} {entry.size} {entry.link or content[:8].hex()}"
+def in_short(entry: Entry, content: bytes, shared: str) -> str:
+    """What of one file counts, as the history keeps it: kind, mode, size, and a part of its digest, where it leads or its device.
+
+    Behind that, if there is either, after a `\\1` each, the name whose file it shares, and its attributes as JSON.
+    """
+    is_device = entry.kind in (Kind.CHARACTER, Kind.BLOCK)
+    what = "{}:{}".format(*entry.device) if is_device else entry.link or content[:8].hex()
+    text = f"{entry.kind.name} {entry.mode:o} {entry.size} {what}"
+    if not shared and not entry.xattrs:
+        return text
+    import json
+
+    return "\1".join((text, shared, json.dumps({name: value.hex() for name, value in entry.xattrs})))
 
 
 def packed_listing(files: Iterable[tuple[str, str]]) -> bytes:
-    """A list of files with what counts of each, as the history keeps it. `read_listing` reads it."""
+    """A list of files with what counts of each, as the history keeps it. `History.listing` reads it."""
     return zlib.compress("".join(f"{name}\0{what}\0" for name, what in files).encode("utf-8", "surrogateescape"), 1)
 
 

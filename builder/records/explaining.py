@@ -7,27 +7,23 @@ explained without a word here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
 
 from pybuild.builder.records.history import FAILED, HIT, RAN, Build, Outcome, Trace, Value
+from pybuild.builder.records.wording import NAMES, commands, shown
 from pybuild.values import frozen
 
 # What a change is about, in the order in which they are told.
-COMMAND, ARG, ENV, OPTION, BASE, FILE, REMOTE, BELOW, FETCHED, ORIGIN = (
-    "command", "arg", "env", "option", "base", "file", "remote", "below", "fetched", "origin",
+TIME, COMMAND, ARG, ENV, OPTION, BASE, FILE, REMOTE, BELOW, FETCHED, ORIGIN = (
+    "time", "command", "arg", "env", "option", "base", "file", "remote", "below", "fetched", "origin",
 )  # fmt: skip
 # Why a step ran although nothing that it stands on has changed.
-NEW, FIRST, NO_CACHE, FAILED_BEFORE, NOT_REACHED, GONE, READ_AGAIN, REPACKED, OTHER_KEYS = (
-    "new", "first", "no-cache", "failed before", "not reached", "gone", "read again", "repacked", "other keys",
+NEW, FIRST, NO_CACHE, NO_CACHE_FILTER, NEEDS_FRESH = ("new", "first", "no-cache", "no-cache-filter", "needs fresh")
+FAILED_BEFORE, NOT_REACHED, GONE, READ_AGAIN, TAKEN_AGAIN, REPACKED, OTHER_KEYS = (
+    "failed before", "not reached", "gone", "read again", "taken again", "repacked", "other keys",
 )  # fmt: skip
 
-_OPTIONS = {
-    "owner": "--chown", "mode": "--chmod", "network": "--network", "security": "--security", "mounts": "--mount",
-    "devices": "--device", "excludes": "--exclude", "parents": "--parents", "link": "--link", "unpack": "--unpack",
-    "checksum": "--checksum", "user": "USER", "cwd": "WORKDIR", "path": "path", "sources": "sources",
-    "destination": "destination", "hostname": "host name", "scripts": "here-document", "files": "here-document", "image": "image",
-}  # fmt: skip
 # What is known of something elsewhere.
 _REMOTES = {"HttpStep": "content", "GitStep": "commit"}
 # Numbers of steps: the same step may have another number in another build.
@@ -114,6 +110,7 @@ class _Explainer:
         self._pairs = matched(build.traces, before.traces) if before else {}
         self._steps = {trace.number: trace for trace in build.traces}
         self._changed: dict[int, bool] = {}
+        self._clock = _clock(build, before)
 
     def explanation(self) -> Explanation:
         return Explanation(self._build, self._before, tuple(self._step(trace) for trace in self._build.traces))
@@ -121,7 +118,12 @@ class _Explainer:
     def _step(self, trace: Trace) -> Explained:
         outcome, old = self._build.outcomes[trace.number], self._pairs.get(trace.number)
         changes = self._changes(trace, old) if old else ()
-        self._changed[trace.number] = old is None or old.key != trace.key
+        if self._clock is None:
+            self._changed[trace.number] = old is None or old.key != trace.key
+        else:
+            # Each key is another; what is below a step, and has nothing else that is other than before, is no cause.
+            self._changed[trace.number] = old is None or bool(changes)
+            changes = (self._clock, *changes) if old and trace.kind != "SourceStep" else changes
         if outcome.state != HIT:
             reason = None if changes else _reason(trace, old, self._build, self._before)
             return Explained(trace, outcome, changes, reason)
@@ -156,10 +158,17 @@ class _Explainer:
         cause = trace
         while trace.below is not None:
             trace = self._steps[trace.below]
-            if self._changed.get(trace.number, True):
+            # Of a stage that is new the first step says more than what it is from.
+            if self._changed.get(trace.number, True) and (trace.kind != "SourceStep" or trace.number in self._pairs):
                 cause = trace
         was = self._pairs.get(cause.number)
         return Change(about, where(cause), was.name if was else None, cause.name)
+
+
+def _clock(build: Build, before: Build | None) -> Change | None:
+    """What took the place of the clock, if that is other than before."""
+    was, now = (shown("timestamp", item.options.get("timestamp")) if item else None for item in (before, build))
+    return Change(TIME, "SOURCE_DATE_EPOCH", was, now) if before and was != now else None
 
 
 def where(trace: Trace) -> str:
@@ -169,21 +178,43 @@ def where(trace: Trace) -> str:
 
 def _own(trace: Trace, old: Trace) -> list[Change]:
     """What the step itself says otherwise."""
+    if trace.kind == "SourceStep":
+        return _base(trace, old)
     found: list[Change] = []
     for name in dict.fromkeys((*trace.fields, *old.fields)):
         was, now = old.fields.get(name), trace.fields.get(name)
-        if was == now or name in _NUMBERS or (name == "sources" and _without_numbers(was) == _without_numbers(now)):
+        if was == now or name in _NUMBERS:
             continue
         if name == "argv":
-            found.append(Change(COMMAND, "", _command(was), _command(now)))
+            found.append(Change(COMMAND, "", *commands(trace, old)))
         elif name == "env":
             found += _variables(trace, old)
-        elif name == "digest":
-            found.append(Change(BASE, str(trace.fields.get("image", "")), _shown(was), _shown(now)))
-        else:
-            found.append(Change(OPTION, _OPTIONS.get(name, name), _shown(was), _shown(now)))
-    order = (COMMAND, ARG, ENV, OPTION, BASE)
+        elif (told := (shown(name, was), shown(name, now))) != (None, None) and told[0] != told[1]:
+            found.append(Change(OPTION, NAMES.get(name, name), *told))
+        elif name in ("files", "scripts") and _names(was) != _names(now):
+            found.append(Change(OPTION, "name of the here-document", _names(was), _names(now)))
+    order = (COMMAND, ARG, ENV, OPTION)
     return sorted(found, key=lambda change: order.index(change.about))
+
+
+def _base(trace: Trace, old: Trace) -> list[Change]:
+    """Another image, or the same name for another one; only the name is nothing that counts."""
+    was, now = old.fields.get("digest"), trace.fields.get("digest")
+    names = str(old.fields.get("image")), str(trace.fields.get("image"))
+    found = []
+    if shown("platform", old.fields.get("platform")) != shown("platform", trace.fields.get("platform")):
+        told = (shown("platform", step.fields.get("platform")) for step in (old, trace))
+        found.append(Change(OPTION, NAMES["platform"], *told))
+    if was == now and (was is not None or names[0] == names[1]):
+        return found
+    if names[0] == names[1]:
+        return [*found, Change(BASE, names[1], shown("digest", was), shown("digest", now))]
+    pinned = (f"{name}@{digest}" if digest else name for name, digest in zip(names, (was, now), strict=True))
+    return [*found, Change(BASE, "", *pinned)]
+
+
+def _names(value: Value) -> str:
+    return " ".join(str(item["name"]) for item in value if isinstance(item, dict)) if isinstance(value, list) else ""
 
 
 def _variables(trace: Trace, old: Trace) -> list[Change]:
@@ -200,36 +231,34 @@ def _pairs(value: Value) -> dict[str, str]:
     return {str(item[0]): str(item[1]) for item in value if isinstance(item, list)} if isinstance(value, list) else {}
 
 
-def _without_numbers(value: Value) -> Value:
-    """Sources without the numbers of the steps that they come from."""
-    if isinstance(value, list):
-        return [_without_numbers(item) for item in value]
-    if isinstance(value, dict):
-        return {name: "" if name == "origin" and isinstance(item, int) else item for name, item in value.items()}
-    return value
-
-
 def _reads(trace: Trace, old: Trace, listing: Listing) -> list[Change]:
     """The files of contexts that are others, were added or were taken away, and what is another elsewhere."""
+    if trace.kind in _REMOTES:
+        was, now = (step.reads[0].digest if step.reads else None for step in (old, trace))
+        return [Change(REMOTE, _REMOTES[trace.kind], was, now)] if was != now else []
+    before, after = dict(_by_origin(old)), dict(_by_origin(trace))
+    if len(before) == len(after) == 1:
+        # What was read out of one context is compared with what is read out of another now.
+        before = dict(zip(after, before.values(), strict=True))
     found = []
-    was = {read.origin: read.digest for read in old.reads}
-    for read in trace.reads:
-        before = was.get(read.origin)
-        if before == read.digest:
+    for origin in dict.fromkeys((*after, *before)):
+        was, now = before.get(origin), after.get(origin)
+        if was == now:
             continue
-        if trace.kind in _REMOTES:
-            found.append(Change(REMOTE, _REMOTES[trace.kind], before, read.digest))
-            continue
-        mine, theirs = listing(read.digest), listing(before) if before else None
+        theirs, mine = ({} if digest is None else listing(digest) for digest in (was, now))
         if mine is None or theirs is None:
-            found.append(Change(FILE, "", before, read.digest))
+            found.append(Change(FILE, "", was, now))
             continue
         found += [
-            Change(FILE, name, theirs.get(name), mine.get(name))
+            Change(FILE, name or ".", theirs.get(name), mine.get(name))
             for name in sorted({*mine, *theirs})
             if mine.get(name) != theirs.get(name)
         ]
     return found
+
+
+def _by_origin(trace: Trace) -> Iterator[tuple[str, str]]:
+    return ((read.origin, read.digest) for read in trace.reads)
 
 
 def _reason(trace: Trace, old: Trace | None, build: Build, before: Build | None) -> str:
@@ -238,9 +267,12 @@ def _reason(trace: Trace, old: Trace | None, build: Build, before: Build | None)
         return FIRST
     if old is None:
         return NEW
-    fresh = build.options.get("fresh")
+    fresh, named = build.options.get("fresh"), build.options.get("named")
     if isinstance(fresh, list) and trace.number in fresh:
-        return NO_CACHE
+        # Who names no stage names them all.
+        if not isinstance(named, list):
+            return NO_CACHE
+        return NO_CACHE_FILTER if trace.number in named else NEEDS_FRESH
     if old.key != trace.key:
         return OTHER_KEYS
     outcome = before.outcomes.get(old.number)
@@ -250,34 +282,8 @@ def _reason(trace: Trace, old: Trace | None, build: Build, before: Build | None)
         return NOT_REACHED
     if build.options.get("compression") != before.options.get("compression"):
         return REPACKED
+    if trace.kind == "HttpStep":
+        return TAKEN_AGAIN
     if trace.kind not in ("RunStep", "SourceStep") and trace.stage != build.traces[-1].stage:
         return READ_AGAIN
     return GONE
-
-
-def _command(value: Value) -> str:
-    """A command as people write it: of the shell form, what the shell gets."""
-    if not isinstance(value, list):
-        return _shown(value) or ""
-    words = [str(word) for word in value]
-    if len(words) == 3 and words[1] == "-c":
-        return words[2]
-    from shlex import join
-
-    return join(words)
-
-
-def _shown(value: Value) -> str | None:
-    if value is None or value == []:
-        return None
-    if isinstance(value, list):
-        return " ".join(_shown(item) or "-" for item in value)
-    if isinstance(value, dict) and value.keys() == {"origin", "path"}:
-        return (
-            f"{value['origin']}:{value['path']}" if value["origin"] and isinstance(value["origin"], str) else str(value["path"])
-        )
-    if isinstance(value, dict) and value.keys() == {"name", "content"}:
-        return str(value["content"])
-    if isinstance(value, dict):
-        return ",".join(f"{name}={_shown(item)}" for name, item in value.items() if item not in (None, [], False, ""))
-    return str(value).lower() if isinstance(value, bool) else str(value)

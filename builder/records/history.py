@@ -64,7 +64,8 @@ class Outcome:
 
 @frozen
 class Build:
-    """One build. `options` decide about steps beside the Dockerfile: `fresh` (the steps done anew), compression, timestamp."""
+    """One build. `options` decide about steps beside the Dockerfile: `fresh` (the steps done anew), `named` (those
+    of them that --no-cache-filter names), compression, timestamp."""
 
     number: int
     moment: float

@@ -11,7 +11,7 @@ from pybuild.builder.events import CANCELED as CANCELED_ERROR
 from pybuild.builder.events import Event, Finished, Progress, Recorded, StepFinished
 from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep, Step
 from pybuild.builder.planning.memory import Plan
-from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, UNTOUCHED, Build, History, Outcome, Read, outline
+from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, UNTOUCHED, Build, History, Outcome, Read, Value, outline
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.lean import sha256
@@ -22,7 +22,7 @@ _UNTOUCHED = Outcome(UNTOUCHED)
 
 
 class Recorder:
-    """Progress that notes what becomes of each step, and hands everything on. The solver fills in `keys` and `fresh`."""
+    """Progress that notes what becomes of each step, and hands everything on. The build fills in `keys`, `fresh` and `anew`."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -30,6 +30,7 @@ class Recorder:
         self._reads: list[tuple[Step, Read]] = []
         self.keys: tuple[str, ...] = ()
         self.fresh: frozenset[int] = frozenset()
+        self.anew: frozenset[int] = frozenset()
         self.image: str | None = None
         self.number: int | None = None
 
@@ -85,13 +86,22 @@ def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Re
         request.target or "",
         tuple(tag.familiar for tag in request.tags),
         recorder.image,
-        {"fresh": [*sorted(recorder.fresh)], "compression": request.compression, "timestamp": request.timestamp},
+        _options(request, recorder),
         _outcomes(graph, recorder.outcomes, solid),
     )
     used = {keys[number] for number in solid} | workspace.used_trees()
     made = [keys[number] for number in solid if recorder.outcomes.get(number, _UNTOUCHED).state == RAN]
     number = recorder.number = history.add(build, outline_name=name, outline=content, uses=used, made=made)
     recorder.emit(Recorded(number))
+
+
+def _options(request: BuildRequest, recorder: Recorder) -> dict[str, Value]:
+    found: dict[str, Value] = {
+        "fresh": [*sorted(recorder.fresh)],
+        "compression": request.compression,
+        "timestamp": request.timestamp,
+    }
+    return found if request.no_cache or not recorder.fresh else found | {"named": [*sorted(recorder.anew)]}
 
 
 def _outcomes(graph: BuildGraph, heard: Mapping[int, Outcome], solid: list[int]) -> dict[int, Outcome]:

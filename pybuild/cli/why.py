@@ -11,6 +11,8 @@ import click
 from pybuild import explained, past
 from pybuild.builder.records.explaining import where
 
+_MOST_PLACES = 12
+
 
 @click.command("why", short_help="Say why the steps of a build ran, or did not")
 @click.argument("step", required=False)
@@ -20,20 +22,34 @@ from pybuild.builder.records.explaining import where
 def command(step: str | None, number: int | None, lists: bool, as_json: bool) -> None:
     """Say why each step of the last build ran, and whose result it took where it did not run.
 
-    STEP shows one alone: its place (2, 2/5 or 'build 2/5'), or a part of its line in the Dockerfile.
+    STEP shows one alone: its place (2, 2/5, 'build 2' or 'build 2/5'), all of a stage by its name, or a part of its line
+    in the Dockerfile.
     """
     now = time.time()
     if lists:
-        for line in explained.build_lines(past.recent(), now=now):
-            click.echo(line)
+        if step is not None or number is not None:
+            raise click.UsageError("--list shows all builds: it goes with neither STEP nor --build")
+        builds = past.recent()
+        if as_json:
+            _print(explained.builds_document(builds))
+        else:
+            click.echo("\n".join(explained.build_lines(builds, now=now)))
         return
     found = past.explanation(number)
+    if step is not None and not explained.named(found, step):
+        places = [where(item.trace) for item in found.steps]
+        more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
+        raise click.BadParameter(
+            f"{found.build.title} has no step {step!r}; there are {', '.join(places[:_MOST_PLACES])}{more}, of instructions that"
+            " can change files",
+            param_hint="STEP",
+        )
     if as_json:
-        click.echo(json.dumps(explained.explanation_document(found), ensure_ascii=False, indent=2))
+        _print(explained.explanation_document(found, only=step))
         return
-    lines = explained.explanation_lines(found, now=now, colour=sys.stdout.isatty(), only=step)
-    if not lines:
-        names = ", ".join(where(item.trace) for item in found.steps)
-        raise click.BadParameter(f"{found.build.title} has no step {step!r}; there are {names}", param_hint="STEP")
-    for line in lines:
+    for line in explained.explanation_lines(found, now=now, colour=sys.stdout.isatty(), only=step):
         click.echo(line)
+
+
+def _print(document: object) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))

@@ -41,6 +41,11 @@ def printable(text: str) -> str:
     )
 
 
+def shortened(text: str, width: int) -> str:
+    """Text of so many characters at most."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
 def first_line(text: str) -> str:
     """An error on one line, not too long."""
     return text.split("\n", 1)[0][:_LONGEST_ERROR]

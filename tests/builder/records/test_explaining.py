@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -13,11 +14,11 @@ from pathlib import Path
 import pytest
 
 import pybuild as api
-from pybuild.builder.records.explaining import BASE, explain, matched
-from pybuild.builder.records.history import FAILED, HIT, RAN, Build, History, Outcome, Trace
+from pybuild.builder.records.explaining import BASE, OPTION, REMOTE, Change, explain, matched
+from pybuild.builder.records.history import FAILED, HIT, RAN, Build, History, Outcome, Read, Trace
 from pybuild.builder.workspace import Workspace
-from pybuild.explained import build_lines, explanation_document, explanation_lines
-from pybuild.past import explanation
+from pybuild.explained import build_lines, builds_document, explanation_document, explanation_lines, named
+from pybuild.past import explanation, recent
 from pybuild.values import replace
 
 CASES = Path(__file__).resolve().parents[3] / "fixtures" / "explanations"
@@ -64,8 +65,9 @@ def test_golden(case, tmp_path, busybox, golden):
     golden(CASES / case / "explanation.txt", told(root))
 
 
-def trace(number: int, name: str, *, kind="RunStep", below=None, key=None, stage="", **fields) -> Trace:
-    return Trace(number, stage, f"{number + 1}/9", kind, name, key or f"k{name}", below, (), (), fields, ())
+def trace(number: int, name: str, *, kind="RunStep", below=None, key=None, stage="", reads=(), origins=(), **fields) -> Trace:
+    read = tuple(Read(*item) for item in reads)
+    return Trace(number, stage, f"{number + 1}/9", kind, name, key or f"k{name}", below, origins, (), fields, read)
 
 
 def build(number: int, *traces: Trace, **outcomes) -> Build:
@@ -146,6 +148,90 @@ def test_one_step_is_found_by_its_place_or_its_words(context, tmp_path):
     assert told(root, only="nothing") == "\n"
 
 
+def test_a_place_comes_before_words_that_have_its_number(context, tmp_path):
+    (context / "Dockerfile").write_text("FROM scratch AS one\nCOPY a /1\nCOPY a /2\nFROM one\nCOPY a /2\nCOPY a /one\n")
+    api.build(context, root=tmp_path / "store")
+
+    def found(only):
+        return [step.trace.name for step in named(explanation(root=tmp_path / "store"), only)]
+
+    assert found("2") == found("one 2") + found("stage-1 2") == ["COPY a /1", "COPY a /one"]
+    assert found("ONE") == ["FROM scratch AS one", "COPY a /1", "COPY a /2"]
+    assert found("[stage-1 1/2]") == ["COPY a /2"]
+    assert found("/one") == ["COPY a /one"] and not found("three")
+
+
+def test_one_step_of_a_first_build_says_so(context, tmp_path):
+    api.build(context, root=tmp_path / "store")
+    assert told(tmp_path / "store", only="2/3").splitlines()[1:] == ["           this is the first build of this Dockerfile here"]
+
+
+def files_told(context, root, change):
+    """What is said of the files when something else is done to the context."""
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    api.build(context, root=root)
+    change()
+    api.build(context, root=root)
+    return told(root, only="2").splitlines()[1:]
+
+
+def test_attributes_of_files_are_told(context, tmp_path):
+    def change():
+        os.setxattr(context / "a", "user.colour", b"red")
+
+    assert files_told(context, tmp_path / "store", change) == [
+        "           1 file changed:", "             ~ a  attribute user.colour: not set → red",
+    ]  # fmt: skip
+
+
+def test_a_second_name_of_a_file_is_told(context, tmp_path):
+    def change():
+        (context / "b").unlink()
+        (context / "b").write_text("a")
+
+    (context / "b").hardlink_to(context / "a")
+    assert files_told(context, tmp_path / "store", change) == [
+        "           1 file changed:", "             ~ b  is a file of its own now, not a",
+    ]  # fmt: skip
+
+
+def test_the_folder_itself_is_told(context, tmp_path):
+    assert files_told(context, tmp_path / "store", lambda: context.chmod(0o700)) == [
+        "           1 file changed:", "             ~ .  mode 755 → 700",
+    ]  # fmt: skip
+
+
+def test_a_name_outside_of_what_is_copied_changes_nothing(context, tmp_path):
+    api.build(context, root=tmp_path / "store")
+    (tmp_path / "elsewhere").hardlink_to(context / "a")
+    api.build(context, root=tmp_path / "store")
+    assert all(outcome.state == HIT for outcome in explanation(root=tmp_path / "store").build.outcomes.values())
+
+
+def test_a_file_that_is_fetched_and_is_here_is_not_said_to_be_lost():
+    fetch = trace(1, "fetch http://x/f", kind="HttpStep", reads=(("fetch http://x/f", "1"),))
+    old = build(1, trace(0, "FROM a", kind="SourceStep"), fetch, trace(2, "ADD http://x/f /f", kind="CopyStep", origins=(1,)))
+    new = replace(old, number=2)
+    assert explained(new, old).steps[1].reason == "taken again"
+
+
+def test_what_is_fetched_from_another_place_is_compared():
+    one = trace(0, "fetch http://x/f", kind="HttpStep", key="1", url="http://x/f", reads=(("fetch http://x/f", "1"),))
+    two = trace(0, "fetch http://x/g", kind="HttpStep", key="2", url="http://x/g", reads=(("fetch http://x/g", "2"),))
+    changes = explained(build(2, two), build(1, one)).steps[0].changes
+    assert changes == (Change(OPTION, "URL", "http://x/f", "http://x/g"), Change(REMOTE, "content", "1", "2"))
+
+
+def test_another_target_is_said_and_another_name_of_the_base():
+    old = build(1, trace(0, "FROM $A", kind="SourceStep", key="1", image="a", digest="sha256:1"))
+    new = build(2, trace(0, "FROM $A", kind="SourceStep", key="2", image="b", digest="sha256:2"))
+    lines = explanation_lines(explained(replace(new, target="t"), old), now=0.0)
+    assert lines[1].endswith(", of the last stage and not the stage t")
+    assert [line.strip() for line in lines[4:]] == ["it is from another image:", "- a@sha256:1", "+ b@sha256:2"]
+    same = build(3, trace(0, "FROM $A", kind="SourceStep", key="1", image="b", digest="sha256:1"))
+    assert explained(same, old).steps[0].changes == ()
+
+
 def test_what_a_program_reads(context, tmp_path):
     root = tmp_path / "store"
     api.build(context, tags=["x"], root=root)
@@ -156,6 +242,8 @@ def test_what_a_program_reads(context, tmp_path):
     step = document["steps"][1]
     assert (step["place"], step["state"], step["made_by"]) == ("[2/3]", RAN, None)
     assert step["changes"][0]["about"] == "file" and step["changes"][0]["name"] == "a"
+    assert [item["place"] for item in explanation_document(explanation(root=root), only="3")["steps"]] == ["[3/3]"]
+    assert [item["build"] for item in builds_document(recent(root=root))] == [2, 1]
 
 
 def test_history_holds_a_plan_and_a_list_of_files_once(context, tmp_path):
