@@ -10,6 +10,7 @@ from pybuild.builder.lint.inquiry import Checked, at_hand, check, outlined, targ
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import place_of
 from pybuild.calls import check_json, outline_json, outline_text, targets_json, targets_text
+from pybuild.colours import has_colour
 from pybuild.grammar import Span
 from pybuild.linting import StoredConfigs
 from pybuild.registry import RegistryError, Store
@@ -67,7 +68,7 @@ def _check(request: BuildRequest, form: str) -> int:
     if form == "json":
         _write(check_json(found.report.findings, found.source, _told(found)))
     else:
-        _write(as_text([_reported(found)], has_colour=sys.stdout.isatty()))
+        _write(as_text([_reported(found)], has_colour=has_colour(sys.stdout)))
     if found.error is not None:
         raise found.error
     return FOUND if found.report.findings else 0

@@ -118,13 +118,16 @@ def _known(error: Exception) -> int:
 
 def tell(message: str, hint: str | None = None) -> None:
     """An error on standard error, without any secret; on a terminal its first word and its marks are coloured."""
+    from pybuild.colours import has_colour
+    from pybuild.grammar.source import shown as harmless
     from pybuild.registry.redaction import redacted
 
-    is_terminal = sys.stderr.isatty()
+    is_coloured = has_colour(sys.stderr)
     parts = [("error: ", _RED, message)] + ([("hint: ", _YELLOW, hint)] if hint else [])
     for head, colour, text in parts:
-        shown, rest = head, redacted(text)
-        if is_terminal:
+        # Names of files are in it, which may be anything.
+        shown, rest = head, harmless(redacted(text), most=len(text))
+        if is_coloured:
             import re
 
             # The line under a line of a Dockerfile.

@@ -67,9 +67,10 @@ def _write(out: TextIO, number: int, watch: Watch, total: float) -> None:
 
 
 def _explain(number: int) -> None:
+    from pybuild.colours import has_colour
     from pybuild.explained import explanation_lines
     from pybuild.past import explanation
 
-    lines = explanation_lines(explanation(number), now=time.time(), colour=sys.stderr.isatty())
+    lines = explanation_lines(explanation(number), now=time.time(), colour=has_colour(sys.stderr))
     sys.stderr.write("\n" + "".join(f"{line}\n" for line in lines))
     sys.stderr.flush()

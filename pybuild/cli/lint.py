@@ -13,6 +13,7 @@ from pybuild.builder.lint import BY_NAME, RULES, Settings
 from pybuild.builder.workspace import place_of
 from pybuild.cli.errors import tell
 from pybuild.cli.options import pairs
+from pybuild.colours import has_colour
 from pybuild.grammar import DockerfileError
 from pybuild.linting import STANDARD_INPUT, Linted, Request, lint_file, write
 from pybuild.reports import FORMATS, Broken, Checked, Result, as_text
@@ -119,7 +120,7 @@ def _broken(path: str, error: DockerfileError | BuildError) -> Broken:
 
 def _show(results: list[Result], form: str) -> None:
     if form == "text":
-        sys.stdout.write(_printable(as_text(results, has_colour=sys.stdout.isatty())))
+        sys.stdout.write(_printable(as_text(results, has_colour=has_colour(sys.stdout))))
     else:
         sys.stdout.write(_printable(FORMATS[form](results)))
     sys.stdout.flush()

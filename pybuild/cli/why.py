@@ -10,6 +10,7 @@ import click
 
 from pybuild import explained, past
 from pybuild.builder.records.explaining import where
+from pybuild.colours import has_colour
 
 _MOST_PLACES = 12
 
@@ -47,7 +48,7 @@ def command(step: str | None, number: int | None, lists: bool, as_json: bool) ->
     if as_json:
         _print(explained.explanation_document(found, only=step))
         return
-    for line in explained.explanation_lines(found, now=now, colour=sys.stdout.isatty(), only=step):
+    for line in explained.explanation_lines(found, now=now, colour=has_colour(sys.stdout), only=step):
         click.echo(line)
 
 

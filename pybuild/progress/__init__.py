@@ -10,6 +10,8 @@ MODES = ("auto", "plain", "tty", "quiet", "json", "rawjson")
 
 def open_progress(mode: str, stream: TextIO) -> Progress:
     """The display for a mode; `auto` is a live one on a terminal, and plain lines elsewhere."""
+    from pybuild.colours import has_colour, is_live
+
     if mode == "quiet":
         from pybuild.progress.quiet import Quiet
 
@@ -18,10 +20,10 @@ def open_progress(mode: str, stream: TextIO) -> Progress:
         from pybuild.progress.jsonlines import JsonLines
 
         return JsonLines(stream)
-    if mode == "tty" or (mode == "auto" and stream.isatty()):
+    if mode == "tty" or (mode == "auto" and is_live(stream)):
         from pybuild.progress.terminal import Terminal
 
-        return Terminal(stream)
+        return Terminal(stream, has_colour=has_colour(stream))
     from pybuild.progress.plain import Plain
 
     return Plain(stream)

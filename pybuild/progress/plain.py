@@ -29,7 +29,7 @@ class Plain:
         match event:
             case StepStarted():
                 number = self._steps[event.step] = len(self._steps) + 1
-                self._line(f"#{number} {text.place(event)} {event.name}")
+                self._line(f"#{number} {text.place(event)} {text.printable(event.name)}")
             case StepOutput():
                 self._output(event)
             case StepFinished():

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 from pybuild.builder.events import CANCELED, Event, Finished, Notice, StepFinished, StepOutput, StepStarted
+from pybuild.builder.output import colourless
 from pybuild.hints import TextIO
 from pybuild.progress import text
 from pybuild.registry.progress import Transferred
@@ -19,13 +20,15 @@ _OUTPUT_LINES = 5
 _MOST_TRANSFERS = 6
 _BAR = 24
 _GREEN, _RED, _BLUE, _DIM, _YELLOW, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[34m", "\x1b[2m", "\x1b[33m", "\x1b[0m"
+_WIDE = ("W", "F")
 
 
 class Terminal:
     """Draws on a terminal."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, has_colour: bool = True) -> None:
         self._stream = stream
+        self._has_colour = has_colour
         self._running: dict[int, tuple[StepStarted, float]] = {}
         self._output: dict[int, bytearray] = {}
         self._transfers: dict[str, Transferred] = {}
@@ -47,11 +50,11 @@ class Terminal:
             case Transferred():
                 self._transferred(event)
             case Notice():
-                self._print(f"{_YELLOW}warning:{_PLAIN} {event.message}")
+                self._print(f"{self._painted(_YELLOW, 'warning:')} {event.message}")
                 return
             case Finished():
                 self._transfers.clear()
-                self._print(f"{_GREEN}✓{_PLAIN} {text.result(event)}")
+                self._print(f"{self._painted(_GREEN, '✓')} {text.result(event)}")
                 return
         if time.monotonic() - self._last >= _PAUSE_SECONDS:
             self._draw()
@@ -61,13 +64,13 @@ class Terminal:
         self._output.pop(event.step, None)
         what = f"{text.place(step)} {text.printable(step.name)}"
         if event.error == CANCELED:
-            self._print(f"{_DIM}- CANCELED {what}{_PLAIN}")
+            self._print(self._painted(_DIM, f"- CANCELED {what}"))
         elif event.error is not None:
-            self._print(f"{_RED}✗{_PLAIN} {what}")
+            self._print(f"{self._painted(_RED, '✗')} {what}")
         elif event.is_cached:
-            self._print(f"{_BLUE}✓ CACHED{_PLAIN} {_DIM}{what}{_PLAIN}")
+            self._print(f"{self._painted(_BLUE, '✓ CACHED')} {self._painted(_DIM, what)}")
         else:
-            self._print(f"{_BLUE}✓{_PLAIN} {what} {_DIM}{text.seconds(event.seconds)}{_PLAIN}")
+            self._print(f"{self._painted(_BLUE, '✓')} {what} {self._painted(_DIM, text.seconds(event.seconds))}")
 
     def _transferred(self, event: Transferred) -> None:
         if event.action in ("mounted", "exists") or event.done >= event.total:
@@ -75,9 +78,12 @@ class Terminal:
             said = {"mounted": "mounted", "exists": "already there"}.get(
                 event.action, f"{event.action}ed {text.size(event.total)}"
             )
-            self._print(f"  {event.name} {_DIM}{said}{_PLAIN}")
+            self._print(f"  {event.name} {self._painted(_DIM, said)}")
         else:
             self._transfers[event.name] = event
+
+    def _painted(self, colour: str, words: str) -> str:
+        return f"{colour}{words}{_PLAIN}" if self._has_colour else words
 
     def _print(self, line: str) -> None:
         """A line that stays."""
@@ -93,26 +99,37 @@ class Terminal:
     def _draw(self) -> None:
         self._erase()
         width = shutil.get_terminal_size().columns
-        lines = [_cut(line, width) for line in self._lines()]
+        lines = [self._painted(colour, _cut(line, width)) for colour, line in self._lines()]
         if lines:
-            self._stream.write("".join(f"{line}{_PLAIN}\n" for line in lines))
+            self._stream.write("".join(f"{line}\n" for line in lines))
         self._drawn = len(lines)
         self._stream.flush()
         self._last = time.monotonic()
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        """The lines of what is at work, each with its colour."""
         now = time.monotonic()
         for number, (step, started) in self._running.items():
-            yield f"> {text.place(step)} {text.printable(step.name)} {text.seconds(now - started)}"
+            yield "", f"> {text.place(step)} {text.printable(step.name)} {text.seconds(now - started)}"
             shown = self._output.get(number, bytearray()).decode("utf-8", "replace").rstrip("\n").split("\n")[-_OUTPUT_LINES:]
-            yield from (f"{_DIM}  │ {text.printable(line.rpartition(chr(13))[2])}" for line in shown if line)
+            yield from ((_DIM, f"  │ {text.printable(colourless(line))}") for line in shown if line)
         for event in list(self._transfers.values())[:_MOST_TRANSFERS]:
             filled = _BAR * event.done // max(event.total, 1)
             bar = "█" * filled + "░" * (_BAR - filled)
-            yield f"  {event.name} {event.action} {bar} {text.size(event.done)} / {text.size(event.total)}"
+            yield "", f"  {event.name} {event.action} {bar} {text.size(event.done)} / {text.size(event.total)}"
 
 
 def _cut(line: str, width: int) -> str:
-    """A line that does not wrap; escape sequences stand only at its start."""
-    head = _DIM if line.startswith(_DIM) else ""
-    return head + line[len(head) :][: max(1, width - 1)]
+    """A line that does not wrap, of text alone."""
+    most = max(1, width - 1)
+    if line.isascii():
+        return line[:most]
+    from unicodedata import east_asian_width
+
+    # What is wrapped takes a row more than is counted, and the next drawing leaves it standing.
+    taken = 0
+    for place, character in enumerate(line):
+        taken += 2 if east_asian_width(character) in _WIDE else 1
+        if taken > most:
+            return line[:place]
+    return line
