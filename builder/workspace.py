@@ -229,31 +229,6 @@ def adopt_tree(path: str, place: str) -> None:
             raise
 
 
-def _flatten(top: str) -> None:
-    """Move all directories of a folder up to its top: a command may leave them deeper than anybody goes."""
-    held = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with os.scandir(held) as items:
-            pending = [item.name for item in items if item.is_dir(follow_symlinks=False)]
-        # A name that nothing in there has.
-        prefix, number = os.urandom(16).hex(), 0
-        while pending:
-            with contextlib.suppress(PermissionError):
-                os.chmod(pending[-1], 0o700, dir_fd=held)
-            descriptor = os.open(pending.pop(), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held)
-            try:
-                with os.scandir(descriptor) as items:
-                    names = [item.name for item in items if item.is_dir(follow_symlinks=False)]
-                for name in names:
-                    number += 1
-                    pending.append(f"{prefix}{number}")
-                    os.rename(name, pending[-1], src_dir_fd=descriptor, dst_dir_fd=held)
-            finally:
-                os.close(descriptor)
-    finally:
-        os.close(held)
-
-
 def remove(path: str) -> None:
     """Remove a file, or a folder and all in it, whatever the permission bits of what is inside.
 
@@ -279,7 +254,9 @@ def remove(path: str) -> None:
     try:
         shutil.rmtree(path, onerror=unlock)
     except RecursionError:
-        _flatten(path)
+        from pybuild.builder.removing import flatten
+
+        flatten(path)
         shutil.rmtree(path, onerror=unlock)
     if os.path.lexists(path) and os.geteuid() != 0:
         # Files of the ids that a user namespace of ours had.

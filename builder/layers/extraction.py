@@ -298,14 +298,14 @@ class _Target:
         if not stat.S_ISDIR(mode):
             os.unlink(name, dir_fd=place)
             return
-        import shutil
+        from pybuild.builder.removing import remove_directory
 
         # Links may have led to it under other names: what is open below it goes, and all else that could be.
         self._close_all(but=place)
         for known in [known for known in self._directories if known == path or known.startswith(f"{path}/")]:
             del self._directories[known]
         self._implied = {known for known in self._implied if known != path and not known.startswith(f"{path}/")}
-        shutil.rmtree(name, dir_fd=place)
+        remove_directory(name, dir_fd=place)
 
     def _trim(self, path: str) -> None:
         """Close directories when too many are open. Not while one of them is in use."""

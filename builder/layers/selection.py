@@ -14,6 +14,7 @@ from pybuild.builder.contexts.patterns import is_pattern, translate
 from pybuild.builder.errors import CopyError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import Tree, follow, walk
+from pybuild.hints import NamedTuple
 from pybuild.values import frozen
 
 HiddenBy = Callable[[str], str | None]
@@ -134,40 +135,60 @@ def within(tree: Tree, choice: Chosen, excluded: Exclusion | None) -> Iterator[t
             yield entry, False
         return
     cut = len(choice.place) + 1 if choice.place else 0
-    yield from _Walk(tree, cut, choice.included, excluded).of(choice.place, None, None, [])
+    yield from _Walk(tree, cut, choice.included, excluded).of(choice.place)
+
+
+class _Opened(NamedTuple):
+    """A directory that is being walked: what is left of it, its entry while that waits, and what fits all below it."""
+
+    rest: Iterator[Entry]
+    waiting: Entry | None = None
+    inside: Matched | None = None
+    outside: Matched | None = None
 
 
 class _Walk:
     def __init__(self, tree: Tree, cut: int, included: Included | None, excluded: Exclusion | None) -> None:
-        self.tree = tree
-        self.cut = cut
-        self.included = included
-        self.excluded = excluded
+        self._tree = tree
+        self._cut = cut
+        self._included = included
+        self._excluded = excluded
+        # Directories on the way to something that may be meant, and told of once that is.
+        self._waiting: list[Entry] = []
 
-    def of(
-        self, directory: str, inside: Matched | None, outside: Matched | None, waiting: list[Entry]
-    ) -> Iterator[tuple[Entry, bool]]:
-        for child in self.tree.children(directory):
-            path = child.path[self.cut :]
-            is_meant, is_excluded, inner, outer = True, False, inside, outside
-            if self.included is not None:
-                is_meant, inner = self.included.step(path, inside)
-            if self.excluded is not None:
-                is_excluded, outer = self.excluded.step(path, outside)
-            is_meant = is_meant and not is_excluded
-            if is_meant:
-                yield from ((entry, True) for entry in waiting)
-                waiting.clear()
-                yield child, False
-            if child.kind is not Kind.DIRECTORY or (is_excluded and not (self.excluded and self.excluded.has_exceptions)):
+    def of(self, top: str) -> Iterator[tuple[Entry, bool]]:
+        # A stack of our own: directories may lie deeper than Python's goes.
+        pending = [_Opened(iter(self._tree.children(top)))]
+        while pending:
+            directory = pending[-1]
+            child = next(directory.rest, None)
+            if child is not None:
+                yield from self._child(child, directory, pending)
                 continue
-            if not is_meant:
-                if self.included is not None and not any(inner or ()) and not self.included.may_reach(path):
-                    continue
-                waiting.append(child)
-            yield from self.of(child.path, inner, outer, waiting)
-            if waiting and waiting[-1] is child:
-                waiting.pop()
+            pending.pop()
+            if self._waiting and self._waiting[-1] is directory.waiting:
+                self._waiting.pop()
+
+    def _child(self, child: Entry, above: _Opened, pending: list[_Opened]) -> Iterator[tuple[Entry, bool]]:
+        """An entry, if it is meant; what is below it is next, if something there may be."""
+        path = child.path[self._cut :]
+        is_meant, is_excluded, inside, outside = True, False, above.inside, above.outside
+        if self._included is not None:
+            is_meant, inside = self._included.step(path, inside)
+        if self._excluded is not None:
+            is_excluded, outside = self._excluded.step(path, outside)
+        is_meant = is_meant and not is_excluded
+        if is_meant:
+            yield from ((entry, True) for entry in self._waiting)
+            self._waiting.clear()
+            yield child, False
+        if child.kind is not Kind.DIRECTORY or (is_excluded and not (self._excluded and self._excluded.has_exceptions)):
+            return
+        if not is_meant:
+            if self._included is not None and not any(inside or ()) and not self._included.may_reach(path):
+                return
+            self._waiting.append(child)
+        pending.append(_Opened(iter(self._tree.children(child.path)), child, inside, outside))
 
 
 def listing(tree: Tree, choice: Choice, hidden_by: HiddenBy, *, where: str = "") -> Iterator[tuple[str, Entry]]:

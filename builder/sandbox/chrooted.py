@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pybuild.builder.errors import CopyError, SandboxError
 from pybuild.builder.layers.entry import Kind
 from pybuild.builder.layers.index import MergedView, TreeView, follow, walk
+from pybuild.builder.removing import remove_directory
 from pybuild.builder.sandbox.beneath import parent_of
 from pybuild.builder.sandbox.folders import Furniture
 from pybuild.builder.sandbox.spec import DEVICES, Attachment, Folder, Memory, Overlay, Secret
@@ -190,6 +191,6 @@ class Stand:
 
 def _remove(name: str, parent: int) -> None:
     if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-        shutil.rmtree(name, dir_fd=parent)
+        remove_directory(name, dir_fd=parent)
     else:
         os.unlink(name, dir_fd=parent)

@@ -342,3 +342,12 @@ def test_hard_links_are_kept_out_of_a_layer_that_is_only_a_blob():
     draft = copied(CopyRequest("/x/"), [origin], view(()))
     kinds = {entry.path: entry.kind for entry in draft.entries() if entry.kind is not Kind.DIRECTORY}
     assert kinds == {"x/a": Kind.FILE, "x/b": Kind.HARDLINK, "x/c": Kind.FILE}
+
+
+def test_directories_may_lie_deeper_than_pythons_stack():
+    deep = "/".join(["d"] * 1500)
+    tree = view([directory("d"), file(f"{deep}/kept"), file(f"{deep}/left-out")])
+    for choice in (Choice((".",), excludes=("**/left-out",)), Choice(("./d/**/kept",), parents=True)):
+        request = CopyRequest("/to/")
+        paths = [entry.path for entry in copied(request, [Origin(tree, choice, lambda path: None)], MergedView([])).entries()]
+        assert f"to/{deep}/kept" in paths and f"to/{deep}/left-out" not in paths

@@ -231,6 +231,21 @@ def test_a_path_with_more_parts_than_python_has_frames(store, tmp_path):
     subprocess.run(["rm", "-rf", tmp_path / "tree"], check=True)
 
 
+def test_a_directory_with_more_in_it_than_python_has_frames_is_replaced(tmp_path):
+    top = tmp_path / "tree"
+    top.mkdir()
+    # Piece by piece: the whole has more parts than may be open, or be a path's.
+    place = os.open(top, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=place)
+        below = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+    materialise([file("d", b"now a file")], str(top))
+    assert os.listdir(top) == ["d"] and (top / "d").read_bytes() == b"now a file"
+
+
 @pytest.mark.slow
 @pytest.mark.peers("tar")
 def test_a_sparse_file_beyond_8_gib_of_gnu_tar_is_sparse_again(store, tmp_path):
