@@ -5,7 +5,7 @@ Times are seconds since the build began.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from pybuild.builder.events import MAKE, PACK, Worked
 from pybuild.builder.records.history import Trace
@@ -62,16 +62,20 @@ class Watch:
         return tuple(sorted((*self._works, *self._transfers.values()), key=lambda work: (work.started, work.ended)))
 
 
-def critical_path(works: Sequence[Work], traces: Iterable[Trace]) -> tuple[Work, ...]:
+def critical_path(works: Sequence[Work], traces: Iterable[Trace], *, failed: Container[int] = ()) -> tuple[Work, ...]:
     """The work that the build's end had to wait for, from its beginning on: none of it shorter, and the build is not shorter.
 
-    Each piece waited for what its step stands on or reads from, and, when it began later than that, for its thread.
+    Each piece waited for what its step stands on or reads from, and, when it began later than that, for its thread. What ended
+    the build is the first of the steps that `failed`, if there is one: others were only broken off by it.
     """
     if not works:
         return ()
     steps = {trace.number: trace for trace in traces}
     made = {work.step: work for work in works if work.action == MAKE}
-    path = [max(works, key=lambda work: work.ended)]
+    broken = [work for work in works if work.step is not None and work.step in failed]
+    # A step may have been made before its packing failed.
+    last = {work.step: work for work in sorted(broken, key=lambda work: work.ended)}
+    path = [min(last.values(), key=lambda work: work.ended) if last else max(works, key=lambda work: work.ended)]
     rest = [work for work in works if work is not path[0]]
     while before := _before(path[0], rest, steps, made):
         path.insert(0, before)

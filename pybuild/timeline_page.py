@@ -8,14 +8,17 @@ from html import escape
 
 from pybuild.builder.events import MAKE, PACK
 from pybuild.builder.records.explaining import Explained, Explanation, where
-from pybuild.builder.records.history import FAILED, HIT, RAN, UNTOUCHED
+from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, UNTOUCHED
 from pybuild.explained import step_lines
-from pybuild.progress.text import size
+from pybuild.progress.text import first_line, size
 from pybuild.timeline import PULL, PUSH, Work, critical_path, ready
 
 _MOST_TICKS = 10
+_LAST_TOLD = 0.95
 _SHORTEST = 1e-3
 _WORDS = {MAKE: "made", PACK: "packed and compressed", PULL: "pulled", PUSH: "pushed"}
+_STATES = {FAILED: "failed", CANCELED: "ended"}
+_ENDS = {FAILED: "failed after", CANCELED: "broken off after"}
 _KINDS = {"RunStep": "run", "CopyStep": "copy"}
 _LEGEND = (
     ("run", "RUN"), ("copy", "COPY, ADD"), ("other", "other"), ("pack", "packing, compression"), ("pull", "pull"),
@@ -32,7 +35,8 @@ class _Page:
     def __init__(self, found: Explanation, works: Sequence[Work], total: float, now: float) -> None:
         self._found, self._works, self._now = found, works, now
         self._total = max(total, *(work.ended for work in works), _SHORTEST) if works else max(total, _SHORTEST)
-        self._path = critical_path(works, found.build.traces)
+        failed = {step.trace.number for step in found.steps if step.outcome.state == FAILED}
+        self._path = critical_path(works, found.build.traces, failed=failed)
         self._critical = {id(work) for work in self._path}
         self._steps = {step.trace.number: step for step in found.steps}
         self._shown = [step for step in found.steps if step.trace.kind != "SourceStep"]
@@ -58,7 +62,12 @@ class _Page:
         yield f"<header><h1>{title}</h1>"
         when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(build.moment))
         result = f"image {escape(build.image[7:19])}" if build.image else '<b class="failed">failed</b>'
-        yield f"<p>{escape(build.dockerfile)} · {when} · {result}</p></header>"
+        yield f"<p>{escape(build.dockerfile)} · {when} · {result}</p>"
+        for step in self._shown:
+            if step.outcome.state == FAILED:
+                error = first_line(step.outcome.error or "").removesuffix(f": {step.trace.name}")
+                yield f"<p>{escape(where(step.trace))} {escape(step.trace.name)}: <b class='failed'>{escape(error)}</b></p>"
+        yield "</header>"
         facts = [(_seconds(self._total), "from start to end"), (f"{ran}", "steps ran"), (f"{hits}", "hits")]
         if self._path:
             facts.append((_seconds(waited), "critical path"))
@@ -111,7 +120,9 @@ class _Page:
     def _axis(self) -> str:
         step = _tick(self._total)
         moments = [number * step for number in range(int(self._total / step) + 1)]
-        ticks = "".join(f'<span style="left:{self._left(moment)}">{_axis_text(moment, step)}</span>' for moment in moments)
+        # A mark at the very end has no room for its words.
+        told = [moment for moment in moments if moment < self._total * _LAST_TOLD]
+        ticks = "".join(f'<span style="left:{self._left(moment)}">{_axis_text(moment, step)}</span>' for moment in told)
         lines = "".join(f'<i style="left:{self._left(moment)}"></i>' for moment in moments)
         head = f'<div class="row axis"><div class="label"></div><div class="track">{ticks}</div></div>'
         return f'{head}<div class="grid">{lines}</div>'
@@ -129,11 +140,11 @@ class _Page:
 
     def _bar(self, work: Work, step: Explained | None, *, named: bool = False) -> str:
         kind = _KINDS.get(step.trace.kind, "other") if work.action == MAKE and step else work.action
-        state = " failed" if step and step.outcome.state == FAILED and work.action == MAKE else ""
+        state = f" {_STATES[step.outcome.state]}" if step and step.outcome.state in _STATES else ""
         critical = " critical" if id(work) in self._critical else ""
         told = [
             f"{where(step.trace)} {step.trace.name}" if step else work.name,
-            f"{_WORDS[work.action]} in {_seconds(work.seconds)}",
+            f"{_ENDS.get(step.outcome.state if step else '', f'{_WORDS[work.action]} in')} {_seconds(work.seconds)}",
         ]
         if work.action == PACK:
             told.append(f"{size(work.content)} of files, {size(work.size)} compressed")
@@ -224,7 +235,9 @@ _STYLE = """
   --run: #3b7dd8; --copy: #2aa198; --other: #8a97a5; --pack: #e0a030; --pull: #6a9f3a; --push: #9867c5; --bad: #d0433b; }
 @media (prefers-color-scheme: dark) { :root { --bg: #14191f; --ink: #dde4eb; --dim: #8b98a5; --line: #2a333d; --row: #1a2129;
   --run: #5b9bf0; --copy: #3fbfb2; --other: #75838f; --pack: #d99a2b; --pull: #83b552; --push: #b085dc; --bad: #ee6a5f; } }
-* { box-sizing: border-box; }
+* { box-sizing: border-box; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+@media print { body { max-width: none; padding: 0; } .row, .facts div, tr { break-inside: avoid; }
+  h2, .group { break-after: avoid; } .row.axis { position: static; } }
 body { margin: 0 auto; padding: 28px 32px 48px; max-width: 1500px; background: var(--bg); color: var(--ink);
   font: 14px/1.45 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
 h1 { font-size: 24px; margin: 0; } h2 { font-size: 16px; margin: 36px 0 10px; } p { color: var(--dim); margin: 4px 0 0; }
@@ -234,7 +247,7 @@ em { color: var(--dim); font-style: normal; } .failed { color: var(--bad); }
 .facts b { display: block; font-size: 19px; } .facts span { color: var(--dim); font-size: 12px; }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 18px; color: var(--dim); font-size: 12px; }
 .legend i { display: inline-block; width: 18px; height: 10px; border-radius: 3px; margin-right: 6px; vertical-align: -1px; }
-.chart { position: relative; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
+.chart { position: relative; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; overflow: clip; }
 .row { display: grid; grid-template-columns: minmax(180px, 32%) 1fr; min-height: 30px; align-items: center; }
 .row:nth-child(even) { background: var(--row); }
 .label { padding: 0 12px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; font-size: 13px; cursor: default;
@@ -248,14 +261,14 @@ em { color: var(--dim); font-style: normal; } .failed { color: var(--bad); }
 .track u { text-decoration: none; font-size: 12px; position: absolute; top: 5px; left: 0; padding: 0 8px; border-radius: 10px;
   white-space: nowrap; }
 u.hit { border: 1px solid var(--run); color: var(--run); } u.undone { color: var(--dim); }
-.axis .track { height: 26px; }
+.row.axis { position: sticky; top: 0; z-index: 4; background: var(--bg); } .axis .track { height: 26px; }
 .axis span { position: absolute; top: 4px; font-size: 11px; white-space: nowrap; color: var(--dim); padding-left: 4px; }
 .grid { position: absolute; inset: 0 18px 0 max(180px, 32%); pointer-events: none; }
 .grid i { position: absolute; top: 0; bottom: 0; border-left: 1px solid var(--line); }
 .group { padding: 12px 12px 3px; font-weight: 600; font-size: 13px; border-top: 1px solid var(--line); }
 i.run { background: var(--run); } i.copy { background: var(--copy); } i.other { background: var(--other); }
 i.pack { background: var(--pack); } i.pull { background: var(--pull); } i.push { background: var(--push); }
-i.failed { background: var(--bad); }
+i.failed { background: var(--bad); } .track > i.ended { opacity: .45; }
 i.wait, .track > i.wait { background: repeating-linear-gradient(135deg, var(--line) 0 4px, transparent 4px 8px); }
 .track > i.wait { top: 11px; height: 8px; }
 .legend i.hit { border: 1px solid var(--run); border-radius: 6px; }

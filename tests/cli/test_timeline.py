@@ -57,6 +57,12 @@ def test_nothing_was_done():
     assert critical_path((), (trace(1),)) == ()
 
 
+def test_the_first_failure_ends_the_path_and_not_what_it_broke_off():
+    first, broken_off, failed = work(1, 0, 2), work(2, 2, 5, thread="b"), work(3, 2, 4)
+    path = critical_path((first, broken_off, failed), (trace(1), trace(2), trace(3, 1)), failed={3})
+    assert path == (first, failed)
+
+
 def test_a_step_could_begin_when_all_was_there():
     traces = (trace(1), trace(2, 1), trace(3, 1, 2))
     works = (work(1, 0.5, 1), work(2, 1, 4), work(3, 6, 7))
@@ -137,7 +143,8 @@ def test_a_failed_build_has_a_page_too(context, tmp_path, capsys):
     (context / "Dockerfile").write_text('FROM scratch\nCOPY ["a<b", "/a/"]\nCOPY Dockerfile /a/a<b/c\n')
     place = tmp_path / "timeline.html"
     assert run(["build", "--timeline", str(place), str(context)]) == 1
-    assert '<b class="failed">failed</b>' in place.read_text()
+    text = place.read_text()
+    assert '<b class="failed">failed</b>' in text and re.search(r"<b class='failed'>.*a&lt;b", text)
 
 
 def test_a_page_that_cannot_be_written_is_said_before_the_build(context, tmp_path, capsys):
