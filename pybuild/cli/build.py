@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pybuild.cli.options import BUILD, Option, build_image
+from pybuild.cli.options import BUILD, Option, build_image, truth
 
 
 def click_option(option: Option) -> click.Option:
@@ -34,7 +34,32 @@ def click_option(option: Option) -> click.Option:
     )
 
 
-command = click.Command(
+class Build(click.Command):
+    """`build`, where a flag may have a value: scripts write --pull=true and --no-cache=false, as docker lets them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        flags = [spelling for option in BUILD if option.convert is None for spelling in option.spellings]
+        given = []
+        for place, argument in enumerate(args):
+            name, equals, value = argument.partition("=")
+            if argument == "--":
+                given += args[place:]
+                break
+            if not equals or not name.startswith("--") or name not in flags:
+                given.append(argument)
+            elif _read(ctx, name, value):
+                given.append(name)
+        return super().parse_args(ctx, given)
+
+
+def _read(ctx: click.Context, name: str, value: str) -> bool:
+    try:
+        return truth((value,))
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param_hint=f"'{name}'") from None
+
+
+command = Build(
     "build",
     params=[click.Argument(["context"]), *map(click_option, BUILD)],
     callback=build_image,

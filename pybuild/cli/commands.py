@@ -6,6 +6,8 @@ import os
 
 import click
 
+from pybuild.cli.misuse import Group
+
 # Each command's module and what it is for: shown by --help without importing any of them.
 COMMANDS = {
     "build": "Build an image from a Dockerfile",
@@ -37,7 +39,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,15 +52,6 @@ class Commands(click.Group):
 
         command: click.Command = importlib.import_module(f"pybuild.cli.{cmd_name}").command
         return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            close = get_close_matches(args[0], COMMANDS, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            ctx.fail(f"no such command: {args[0]!r}.{hint}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

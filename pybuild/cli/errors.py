@@ -61,7 +61,7 @@ def interrupt_once() -> None:
 
 
 def _of_click(error: Exception) -> int | None:
-    """The exit code of one of click's own errors, which has been shown; None for any other."""
+    """The exit code of one of click's own errors, which is told; None for any other."""
     click = sys.modules.get("click")
     if click is None:
         return None
@@ -71,7 +71,13 @@ def _of_click(error: Exception) -> int | None:
         tell("interrupted")
         return 130
     if isinstance(error, click.ClickException):
-        error.show()
+        from pybuild.cli.misuse import told
+
+        if type(error).__name__ == "NoArgsIsHelpError":
+            # Of click 8.2 and later: the help is the message.
+            error.show()
+        else:
+            tell(*told(error))
         return int(error.exit_code)
     return None
 

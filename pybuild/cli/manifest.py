@@ -8,6 +8,7 @@ import sys
 import click
 
 from pybuild import registries
+from pybuild.cli.misuse import Group
 from pybuild.cli.options import pairs
 from pybuild.cli.registry_options import insecure_option
 from pybuild.progress import MODES, open_progress
@@ -25,12 +26,12 @@ _annotations = click.option(
 )
 
 
-@click.group("manifest", short_help="Look at manifests, and make images for several platforms")
+@click.group("manifest", cls=Group, short_help="Look at manifests, and make images for several platforms")
 def command() -> None:
     """Look at manifests, and make images for several platforms."""
 
 
-@command.command("inspect")
+@command.command("inspect", short_help="Print a manifest or an index")
 @click.argument("name")
 @click.option("--raw", is_flag=True, help="The bytes as they are.")
 @click.option("--referrers", is_flag=True, help="What refers to it, in place of the document.")
@@ -48,9 +49,9 @@ def inspect(name: str, raw: bool, referrers: bool, insecure: bool) -> None:
     click.echo(json.dumps(json.loads(document.raw), indent=4, ensure_ascii=False))
 
 
-@command.command("create")
+@command.command("create", short_help="Begin a list of images for several platforms")
 @click.argument("name")
-@click.argument("members", nargs=-1, metavar="IMAGE...")
+@click.argument("members", nargs=-1, metavar="[IMAGE...]")
 @click.option("-a", "--amend", is_flag=True, help="Add to a list that is there.")
 @_annotations
 @insecure_option
@@ -61,7 +62,7 @@ def create(name: str, members: tuple[str, ...], amend: bool, annotations: dict[s
         click.echo(f"{member.descriptor.platform or 'no platform'} {member.descriptor.digest} {member.source}")
 
 
-@command.command("annotate")
+@command.command("annotate", short_help="Change what a list says of an image")
 @click.argument("name")
 @click.argument("member", metavar="IMAGE")
 @click.option("--platform", metavar="OS/ARCH", help="What the image is for.")
@@ -72,7 +73,7 @@ def annotate(name: str, member: str, platform: str | None, os_version: str | Non
     registries.annotate_list(name, member, platform=platform, os_version=os_version, annotations=annotations)
 
 
-@command.command("push")
+@command.command("push", short_help="Push a list, and its images")
 @click.argument("name")
 @click.argument("target", required=False)
 @click.option("--purge", is_flag=True, help="Forget the list when it has been pushed.")
@@ -86,7 +87,7 @@ def push(name: str, target: str | None, purge: bool, insecure: bool, quiet: bool
     click.echo(pushed.digest if quiet else f"Digest: {pushed.digest}")
 
 
-@command.command("rm")
+@command.command("rm", short_help="Forget lists in the making")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def rm(names: tuple[str, ...]) -> None:
     """Forget lists in the making; nothing in a registry is touched."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from pybuild import upkeep
+from pybuild.cli.misuse import Group
 
 
-@click.group("store", short_help="Check the store, and put it right")
+@click.group("store", cls=Group, short_help="Check the store, and put it right")
 def command() -> None:
     """The folder that holds images, and what builds left."""
 

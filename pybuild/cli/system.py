@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pybuild import upkeep
+from pybuild.cli.misuse import Group
 from pybuild.cli.templates import print_rows
 from pybuild.listings import since
 from pybuild.progress.text import size
@@ -13,7 +14,7 @@ _HEADS = {"Type": "TYPE", "Total": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", 
 _ITEM_HEADS = {"Kind": "KIND", "Name": "NAME", "Used": "LAST USED", "Size": "SIZE", "State": "STATE"}
 
 
-@click.group("system", short_help="Show what the store takes")
+@click.group("system", cls=Group, short_help="Show what the store takes")
 def command() -> None:
     """What the store takes on disk."""
 

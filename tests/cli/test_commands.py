@@ -12,6 +12,8 @@ import pybuild as api
 from pybuild.api import open_store
 from pybuild.cli import run
 from pybuild.cli.commands import COMMANDS
+from pybuild.cli.habits import COMMANDS as COMMAND_HABITS
+from pybuild.cli.habits import OPTIONS
 from pybuild.registry import Index, Reference
 
 
@@ -131,9 +133,19 @@ def test_save_and_load(cli, context, tmp_path, monkeypatch):
 
 
 ERRORS = [
-    (("bild",), 2, "no such command: 'bild'. Did you mean 'build'?"),
-    (("build",), 2, "Missing argument 'CONTEXT'"),
-    (("build", "--tagg", "x", "."), 2, "--tagg"),
+    (("bild",), 2, "error: no such command: 'bild'\nhint: did you mean build?\n"),
+    (("ls",), 2, "hint: 'pybuild images'\n"),
+    (("system", "prune"), 2, "error: no such command: 'prune'\nhint: 'pybuild prune'\n"),
+    (("store", "verfy"), 2, "hint: did you mean verify?"),
+    (("frobnicate",), 2, "hint: 'pybuild --help' lists what there is"),
+    (("build",), 2, "error: missing argument 'CONTEXT'\nhint: write pybuild build [OPTIONS] CONTEXT\n"),
+    (("build", "a", "b"), 2, "error: got unexpected extra argument (b)\nhint: write pybuild build [OPTIONS] CONTEXT\n"),
+    (("build", "--tagg", "x", "."), 2, "error: pybuild build has no option --tagg\nhint: did you mean --tag?\n"),
+    (("build", "--load", "."), 2, "hint: the image is in pybuild's store; 'pybuild save NAME | docker load' gives it to docker\n"),
+    (("build", "--root", "/x", "."), 2, "hint: it stands before the command: pybuild --root DIR"),
+    (("build", "--pull=always", "."), 2, "error: invalid value for '--pull': 'always' is neither true nor false\n"),
+    (("run", "-p", "80:80", "x"), 2, "hint: the container has this machine's network"),
+    (("run", "--rm=true", "x"), 2, "error: option '--rm' does not take a value\n"),
     (("build", "-t", "UPPER", "{context}"), 2, "names are lower case: 'upper'"),
     (("build", "-t", "a:b:c", "{context}"), 2, "invalid image name"),
     (("build", "/nowhere"), 1, "no such folder: /nowhere"),
@@ -156,7 +168,7 @@ ERRORS = [
     (("pull", "127.0.0.1:1/x"), 1, "127.0.0.1:1"),
     (("pull", "a@sha256:12"), 2, "not a digest"),
     (("inspect", "nothing"), 1, "no such image"),
-    (("inspect",), 2, "Missing argument"),
+    (("inspect",), 2, "missing argument"),
     (("tag", "nothing", "x"), 1, "no such image"),
     (("rmi", "nothing"), 1, "no such image"),
     (("load", "-i", "/nowhere"), 1, "/nowhere: No such file or directory"),
@@ -180,6 +192,21 @@ def test_errors_say_what_and_give_their_code(cli, context, arguments, code, mess
     assert found == code
     assert message in err
     assert "Traceback" not in err and "mistake in pybuild" not in err
+
+
+def test_a_flag_of_build_may_have_a_value(cli, context):
+    identity = cli("build", "-q", context)[1]
+    assert cli("build", "-q", "--pull=false", "--no-cache=0", "--quiet=true", context)[:2] == (0, identity)
+    assert "CACHED" not in cli("build", "--no-cache=true", context)[2]
+
+
+def test_what_is_told_of_habits_is_true_of_what_is_there(cli):
+    for name, options in OPTIONS.items():
+        there = [*COMMANDS] if not name else [name]
+        for option in options:
+            assert all(f" {option} " not in cli(command, "--help")[1] for command in there if option != "--authfile"), (name, option)
+    for name in COMMAND_HABITS:
+        assert name.split()[0] not in COMMANDS or name == "system prune"
 
 
 def test_a_mistake_of_ours_is_one_line_too(cli, context, monkeypatch):
