@@ -13,6 +13,7 @@ BuildError
 │   ├── SandboxRefused    this place does not allow it; nothing has been run
 │   └── NetworkRefused    it could have no network of its own
 ├── ExportError           the result could not be written where it was asked for
+│   └── NoSuchExport      what is asked for makes no sense; nothing has been run
 ├── NotReproducible       two builds of the same gave different images
 └── Interrupted           Ctrl-C
 """
@@ -101,6 +102,12 @@ class NetworkRefused(SandboxError):
 
 class ExportError(BuildError):
     """The result could not be written where it was asked for."""
+
+
+class NoSuchExport(ExportError):
+    """A place for the result that is none: of an unknown type, without a path, or without a name. Nothing has been run."""
+
+    exit_code = 2
 
 
 class NotReproducible(BuildError):

@@ -70,7 +70,10 @@ class Platform:
         if match := re.fullmatch(_VERSIONED, parts[0]):
             parts[0], version = match.groups()
         if len(parts) > 3 or not all(re.fullmatch(_PART, part) for part in parts):
-            raise InvalidPlatform(f"not a platform: {text!r}", hint="write OS/ARCHITECTURE, such as linux/arm64")
+            hint = "write OS/ARCHITECTURE, such as linux/arm64"
+            if "," in text:
+                hint = "build for one after the other: 'pybuild manifest create' makes one of their images"
+            raise InvalidPlatform(f"not a platform: {text!r}", hint=hint)
         if len(parts) == 1 and parts[0] not in _SYSTEMS:
             if parts[0] not in _ARCHITECTURES:
                 hint = "write OS/ARCHITECTURE, such as linux/arm64"

@@ -63,7 +63,7 @@ class Reference:
         if registry != HUB and not re.fullmatch(_HOST, registry):
             raise InvalidReference(f"invalid image name {text!r}: bad registry {registry!r}")
         if not _PATH.match(path) or len(registry) + 1 + len(path) > _LONGEST_NAME:
-            raise InvalidReference(f"invalid image name {text!r}", hint=_hint_for_path(path))
+            raise InvalidReference(f"invalid image name {text!r}", hint=_hint_for_path(path, name.lower() + text[len(name) :]))
         return cls(registry, path, tag, digest)
 
     def with_tag(self, tag: str) -> Reference:
@@ -119,7 +119,7 @@ def _split_registry(name: str) -> tuple[str, str]:
     return first, rest
 
 
-def _hint_for_path(path: str) -> str:
+def _hint_for_path(path: str, lowered: str) -> str:
     if path != path.lower() and _PATH.match(path.lower()):
-        return f"names are lower case: {path.removeprefix('library/').lower()!r}"
+        return f"names are lower case: {lowered!r}"
     return "a name has lower-case letters and digits, separated by '.', '_', '__', '-' and '/'"

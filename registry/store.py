@@ -127,7 +127,7 @@ class Store:
                         _replace(index, Index.build(()).raw)
                     if not os.path.exists(layout):
                         _replace(layout, _LAYOUT)
-            except (PermissionError, NotADirectoryError) as error:
+            except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
                 raise StoreError(
                     f"cannot make a store in {root}: {error.strerror}", hint="set PYBUILD_ROOT to a folder of yours"
                 ) from error

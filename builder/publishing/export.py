@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pybuild.builder.errors import ExportError
+from pybuild.builder.errors import ExportError, NoSuchExport
 from pybuild.builder.events import OneAtATime, Progress
 from pybuild.builder.request import BuildRequest, Output
 from pybuild.builder.workspace import Workspace
@@ -22,17 +22,22 @@ def check_outputs(request: BuildRequest) -> None:
     """Raise ExportError, before any work, for an output that cannot be written."""
     for output in request.outputs:
         if output.type not in EXPORTERS:
-            raise ExportError(f"no such output type: {output.type}", hint=f"there are {', '.join(sorted(EXPORTERS))}")
+            raise NoSuchExport(f"no such output type: {output.type}", hint=f"there are {', '.join(sorted(EXPORTERS))}")
         if output.dest is None and output.type in ("oci", "docker", "tar", "local"):
-            raise ExportError(f"-o type={output.type} needs a destination", hint=f"write -o type={output.type},dest=PATH")
-        if output.dest not in (None, "-") and not Path(str(output.dest)).absolute().parent.is_dir():
-            raise ExportError(
-                f"no such folder: {Path(str(output.dest)).absolute().parent}", hint="make it, or choose another dest"
-            )
+            raise NoSuchExport(f"-o type={output.type} needs a destination", hint=f"write -o type={output.type},dest=PATH")
+        if output.dest not in (None, "-"):
+            check_folder(str(output.dest), "dest")
     pushes = request.push or any(output.type == "registry" for output in request.outputs)
     named = any(dict(output.attributes).get("name") for output in request.outputs)
     if pushes and not request.tags and not named:
-        raise ExportError("nothing to push: the image has no name", hint="give it one with -t NAME")
+        raise NoSuchExport("nothing to push: the image has no name", hint="give it one with -t NAME")
+
+
+def check_folder(path: str, what: str) -> None:
+    """Raise ExportError when the folder that a file goes to is not there."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise ExportError(f"no such folder: {folder}", hint=f"make it, or choose another {what}")
 
 
 def export(image: Image, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:

@@ -230,6 +230,7 @@ BUILD = (
         default="build",
     ),
     Option(("--iidfile",), "iidfile", last, "Write the image ID to a file.", "FILE"),
+    Option(("--metadata-file",), "metadata_file", last, "Write digests and names to a file, as JSON.", "FILE"),
     Option(("--explain",), "explain", None, "Say why each step ran, and whose result it took where it did not run."),
     Option(("--timeline",), "timeline", last, "Write a page that shows what was done when, and what it waited for.", "FILE.html"),
     Option(("-q", "--quiet"), "quiet", None, "Print the image ID alone."),
@@ -241,6 +242,7 @@ def build_image(
     *,
     context: str,
     iidfile: str | None,
+    metadata_file: str | None,
     quiet: bool,
     progress: str,
     insecure: bool,
@@ -260,12 +262,16 @@ def build_image(
         return answer(method, form, context=context, **options)
     from pybuild.api import build
 
+    has_receipts = iidfile is not None or metadata_file is not None
+    if has_receipts or timeline is not None:
+        from pybuild.cli import receipts
+
+        receipts.begin({"--iidfile": iidfile, "--metadata-file": metadata_file, "--timeline": timeline})
     display = open_progress("quiet" if quiet else progress, sys.stderr)
     with looking_back(display, explain=explain, timeline=timeline) as shown:
         result = build(context, progress=shown, **options)  # type: ignore[arg-type]
-    if iidfile is not None:
-        with open(iidfile, "w", encoding="ascii") as file:
-            file.write(result.image_id)
+    if has_receipts:
+        receipts.write(result, iidfile=iidfile, metadata_file=metadata_file)
     if quiet:
         sys.stdout.write(f"{result.image_id}\n")
     return 0

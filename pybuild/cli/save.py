@@ -9,6 +9,7 @@ import sys
 import click
 
 from pybuild import api
+from pybuild.builder.publishing.export import check_folder
 
 
 @click.command("save", short_help="Write images to an archive")
@@ -21,6 +22,7 @@ def command(names: tuple[str, ...], output: str | None) -> None:
             raise click.UsageError("an archive does not go to a terminal: write it with -o FILE, or into a pipe")
         api.save(names, sys.stdout.buffer)
         return
+    check_folder(output, "FILE")
     temporary = f"{output}.{os.getpid()}"
     try:
         with open(temporary, "wb") as file:

@@ -141,12 +141,17 @@ ERRORS = [
     (("build",), 2, "error: missing argument 'CONTEXT'\nhint: write pybuild build [OPTIONS] CONTEXT\n"),
     (("build", "a", "b"), 2, "error: got unexpected extra argument (b)\nhint: write pybuild build [OPTIONS] CONTEXT\n"),
     (("build", "--tagg", "x", "."), 2, "error: pybuild build has no option --tagg\nhint: did you mean --tag?\n"),
-    (("build", "--load", "."), 2, "hint: the image is in pybuild's store; 'pybuild save NAME | docker load' gives it to docker\n"),
+    (
+        ("build", "--load", "."),
+        2,
+        "hint: the image is in pybuild's store; 'pybuild save NAME | docker load' gives it to docker\n",
+    ),
     (("build", "--root", "/x", "."), 2, "hint: it stands before the command: pybuild --root DIR"),
     (("build", "--pull=always", "."), 2, "error: invalid value for '--pull': 'always' is neither true nor false\n"),
     (("run", "-p", "80:80", "x"), 2, "hint: the container has this machine's network"),
     (("run", "--rm=true", "x"), 2, "error: option '--rm' does not take a value\n"),
     (("build", "-t", "UPPER", "{context}"), 2, "names are lower case: 'upper'"),
+    (("build", "-t", "UPPER/Case:V1", "{context}"), 2, "names are lower case: 'upper/case:V1'"),
     (("build", "-t", "a:b:c", "{context}"), 2, "invalid image name"),
     (("build", "/nowhere"), 1, "no such folder: /nowhere"),
     (("build", "{context}/a"), 1, "not a folder"),
@@ -158,10 +163,14 @@ ERRORS = [
     (("build", "--target", "x", "{context}"), 2, 'no stage named "x"'),
     (("build", "--platform", "x", "{context}"), 2, "not a platform"),
     (("build", "--compression", "lzma", "{context}"), 2, "no such compression: 'lzma'"),
-    (("build", "-o", "type=zip,dest=x", "{context}"), 1, "no such output type: zip"),
-    (("build", "-o", "type=oci", "{context}"), 1, "needs a destination"),
+    (("build", "-o", "type=zip,dest=x", "{context}"), 2, "no such output type: zip"),
+    (("build", "-o", "type=oci", "{context}"), 2, "needs a destination"),
     (("build", "-o", "type=oci,dest=/nowhere/x", "{context}"), 1, "no such folder: /nowhere"),
-    (("build", "--push", "{context}"), 1, "nothing to push"),
+    (("build", "--iidfile", "/nowhere/x", "{context}"), 1, "no such folder: /nowhere\nhint: make it, or choose another --iidfile"),
+    (("build", "--timeline", "/nowhere/x", "{context}"), 1, "no such folder: /nowhere"),
+    (("build", "--platform", "linux/amd64,linux/arm64", "{context}"), 2, "hint: build for one after the other"),
+    (("build", "--push", "{context}"), 2, "nothing to push"),
+    (("save", "-o", "/nowhere/x", "nothing"), 1, "no such folder: /nowhere"),
     (("build", "--progress", "loud", "{context}"), 2, "'loud'"),
     (("push", "nothing"), 1, "no such image: nothing"),
     (("push", "127.0.0.1:1/x"), 1, "no such image"),
@@ -180,6 +189,7 @@ ERRORS = [
     (("images", "-f", "reference=[a"), 2, "'[a' is not a pattern"),
     (("run", "nothing"), 1, "no such image"),
     (("--root", "/dev/null/x", "images"), 1, "cannot make a store"),
+    (("--root", "{context}/a", "images"), 1, "hint: set PYBUILD_ROOT to a folder of yours"),
 ]
 
 
@@ -194,6 +204,22 @@ def test_errors_say_what_and_give_their_code(cli, context, arguments, code, mess
     assert "Traceback" not in err and "mistake in pybuild" not in err
 
 
+def test_what_a_build_leaves_for_scripts(cli, context, tmp_path):
+    identity, about = tmp_path / "id", tmp_path / "about.json"
+    files = ("--iidfile", identity, "--metadata-file", about)
+    assert cli("build", "-t", "a:1", "-t", "b", *files, context)[0] == 0
+    found = json.loads(about.read_text())
+    image = json.loads(cli("inspect", "a:1")[1])[0]
+    assert identity.read_text() == image["Id"] == found["containerimage.config.digest"]
+    assert found["containerimage.descriptor"] == image["Descriptor"]
+    assert found["containerimage.digest"] == image["Descriptor"]["digest"]
+    assert found["image.name"] == "docker.io/library/a:1,docker.io/library/b:latest"
+    (context / "a").unlink()
+    assert cli("build", *files, context)[0] == 1
+    assert not identity.exists() and not about.exists()
+    assert cli("build", "-f", "/nowhere", "--iidfile", "/dev/null", context)[0] == 1
+
+
 def test_a_flag_of_build_may_have_a_value(cli, context):
     identity = cli("build", "-q", context)[1]
     assert cli("build", "-q", "--pull=false", "--no-cache=0", "--quiet=true", context)[:2] == (0, identity)
@@ -204,7 +230,10 @@ def test_what_is_told_of_habits_is_true_of_what_is_there(cli):
     for name, options in OPTIONS.items():
         there = [*COMMANDS] if not name else [name]
         for option in options:
-            assert all(f" {option} " not in cli(command, "--help")[1] for command in there if option != "--authfile"), (name, option)
+            assert all(f" {option} " not in cli(command, "--help")[1] for command in there if option != "--authfile"), (
+                name,
+                option,
+            )
     for name in COMMAND_HABITS:
         assert name.split()[0] not in COMMANDS or name == "system prune"
 

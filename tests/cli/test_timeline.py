@@ -150,4 +150,4 @@ def test_a_failed_build_has_a_page_too(context, tmp_path, capsys):
 def test_a_page_that_cannot_be_written_is_said_before_the_build(context, tmp_path, capsys):
     assert run(["build", "--timeline", str(tmp_path / "no" / "page.html"), str(context)]) == 1
     captured = capsys.readouterr()
-    assert "No such file or directory" in captured.err and "#1" not in captured.err
+    assert "no such folder" in captured.err and "#1" not in captured.err
