@@ -127,3 +127,23 @@ def test_a_token_is_replaced_before_it_expires():
     now[0] = 95.5 + 54
     assert authorization.header(SCOPES) == "Bearer t2", "a minute is what a token lives for that doesn't say"
     assert len(tokens.requests) == 2
+
+
+@pytest.mark.parametrize(("actions", "requests"), [(("pull",), 2), (("pull", "push"), 1), (("delete",), 1)])
+def test_only_what_everybody_may_pull_is_asked_for_without_refused_credentials(actions, requests):
+    asked = []
+
+    def ask(request):
+        asked.append(request.authorization)
+        if request.authorization:
+            raise AuthenticationFailed("no", url=request.url)
+        return b'{"token":"t1"}'
+
+    authorization = Authorization(Credentials("u", "old"), insecure=False, ask=ask)
+    scopes = (scope("a", *actions),)
+    if requests == 2:
+        assert authorization.answer(BEARER, scopes, url=URL, used=None) == "Bearer t1"
+    else:
+        with pytest.raises(AuthenticationFailed):
+            authorization.answer(BEARER, scopes, url=URL, used=None)
+    assert len(asked) == requests

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import shutil
+import ssl
 import subprocess
 
 import pytest
+from real.threads import serving
 
 from pybuild.registry import Reference
 from pybuild.registry.certificates import find
-from pybuild.registry.errors import RegistryError, Unreachable
+from pybuild.registry.client import Client
+from pybuild.registry.errors import RegistryError, UnexpectedAnswer, Unreachable
 from pybuild.registry.transfer import push
 
 FOLDERS = (".config/pybuild/certs.d", ".config/containers/certs.d", ".config/docker/certs.d", ".docker/certs.d")
@@ -44,6 +49,58 @@ def mutual_registry(tmp_path_factory, certificate, authority, docker_registry):
     }
     with docker_registry(tmp_path_factory.mktemp("mutual"), http={"addr": "0.0.0.0:0", "tls": tls}) as host:
         yield host
+
+
+@contextlib.contextmanager
+def tls_site(certificate, authority, redirect=""):
+    """A site that speaks TLS and sends on what it is asked for; its address, and whether clients have shown a certificate."""
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(bool(self.connection.getpeercert()))
+            self.send_response(307 if redirect else 200)
+            self.send_header("Location", redirect)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    context.load_verify_locations(authority / "ca.crt")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server) as port:
+        yield f"0.0.0.0:{port}", seen
+
+
+def ask(host):
+    with Client(host) as client:
+        return client.request("GET", "/v2/a/blobs/b", subject="a blob", scopes=(), accept=(200,))
+
+
+@pytest.mark.peers("openssl")
+def test_our_own_certificate_is_not_shown_to_whom_a_registry_sends_us(certificate, authority, home, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
+    with tls_site(certificate, authority) as (elsewhere, theirs):
+        with tls_site(certificate, authority, f"https://{elsewhere}/there") as (host, ours):
+            place = home / ".docker" / "certs.d" / host
+            place.mkdir(parents=True)
+            for file in ("client.cert", "client.key"):
+                shutil.copy(authority / file, place / file)
+            assert ask(host).url == f"https://{elsewhere}/there"
+    assert (ours, theirs) == ([True], [False])
+
+
+@pytest.mark.peers("openssl")
+def test_a_registry_with_tls_sends_nobody_on_without(certificate, authority, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
+    with tls_site(certificate, authority, "http://127.0.0.1:1/there") as (host, _):
+        with pytest.raises(UnexpectedAnswer, match=r"redirects to 127\.0\.0\.1:1 unencrypted"):
+            ask(host)
 
 
 @pytest.mark.peers("docker-registry", "openssl")

@@ -43,6 +43,8 @@ def test_the_first_error_is_raised_and_ends_the_rest():
     with pytest.raises(ValueError, match="first"):
         run([fail, go_on, lambda: late.append(1)], stop, jobs=2)
     assert late == []
+    with pytest.raises(Stopped):
+        stop.check()
 
 
 def test_what_is_stopped_stays_stopped():

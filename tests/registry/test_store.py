@@ -21,6 +21,7 @@ def test_a_blob_is_kept_once(store):
     assert first == second == Descriptor("text/x", Digest.of(b"content"), 7)
     assert store.read(first) == b"content"
     assert store.blobs() == (first.digest,)
+    assert os.stat(store.path(first.digest)).st_mode & 0o777 == 0o644, "others may read it, and nobody else may write it"
 
 
 def test_a_blob_that_is_not_there(store):

@@ -15,12 +15,14 @@ from pybuild.registry import Reference, Store
 from pybuild.registry.errors import (
     AuthenticationFailed,
     BrokenOff,
+    DiffIdMismatch,
     DigestMismatch,
     InvalidDocument,
     NotInRegistry,
     UnexpectedAnswer,
     Unreachable,
 )
+from pybuild.registry.incoming import diff_ids_of, taking_back
 from pybuild.registry.transfer import pull, push, resolve
 from pybuild.values import replace
 
@@ -472,3 +474,43 @@ def test_a_push_that_is_sent_elsewhere_is_told_what_to_do(faulty, fault, store, 
     with pytest.raises(UnexpectedAnswer, match="301") as failed:
         push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
     assert "another name" in failed.value.hint
+
+
+def test_a_rest_that_begins_too_late_is_not_taken(faulty, fault, image, name, other_store, pauses):
+    rest = {"Content-Range": "bytes 2500000-2999999/3000000"}
+    faulty.faults = [fault(BLOB + layer(image), cut_after=2_000_000), fault(layer(image), status=206, headers=rest, content=b"x")]
+    with pytest.raises(UnexpectedAnswer, match=r"asked for bytes from \d+ on, got them from 2500000 on"):
+        pull(other_store, name, patience=pauses.patience)
+    assert is_empty(other_store)
+
+
+def test_a_blob_that_is_shorter_than_what_has_come_of_it(faulty, fault, image, name, other_store, pauses):
+    faulty.faults = [fault(BLOB + layer(image), cut_after=2_000_000), fault(layer(image), status=416)]
+    with pytest.raises(DigestMismatch, match=r"got \d+ at most"):
+        pull(other_store, name, patience=pauses.patience)
+    assert is_empty(other_store)
+
+
+def test_of_an_image_that_lies_goes_what_nobody_else_needs(store, make_image):
+    kept = make_image(store, {"a": b"1"})
+    store.tag(kept.descriptor, Reference.parse("kept"))
+    needed, lie = kept.manifest.layers[0], store.add(b"lie", "")
+
+    def fail():
+        with pytest.raises(DiffIdMismatch), taking_back(store) as fetched:
+            fetched += [needed.digest, lie.digest]
+            raise DiffIdMismatch(expected="one", actual="another", layer=lie.digest)
+
+    with store.in_use():
+        fail()
+    assert store.has(lie), "somebody at work may have found it"
+    fail()
+    assert not store.has(lie) and store.has(needed)
+
+
+def test_one_layer_cannot_unpack_to_two_things(store, make_image):
+    image, other = make_image(store, {"a": b"1"}), make_image(store, {"b": b"2"})
+    config = replace(image.config, diff_ids=other.config.diff_ids)
+    assert diff_ids_of([(image.manifest, image.config)] * 2) == {image.manifest.layers[0].digest: image.config.diff_ids[0]}
+    with pytest.raises(DiffIdMismatch):
+        diff_ids_of([(image.manifest, image.config), (image.manifest, config)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -288,6 +290,7 @@ def test_rubbish_that_an_earlier_push_left_is_replaced(send, faulty, store):
     with session(store, "r/app", Digest.of(content)) as kept:
         send(content, session=kept)
     assert faulty.count("POST") == 1
+    assert faulty.count("PATCH") == 3, "the rest of that, and then all of it, in pieces"
 
 
 def test_two_pushes_of_one_blob_do_not_share_an_upload(store):
@@ -298,6 +301,14 @@ def test_two_pushes_of_one_blob_do_not_share_an_upload(store):
             assert isinstance(second, Unremembered)
     with session(store, "r/app", digest) as third:
         assert third.url == "http://r/1"
+
+
+def test_an_upload_of_weeks_ago_is_not_gone_on_with(store):
+    digest = Digest.of(b"x")
+    for since, url in ((time.time(), "http://r/1"), (time.time() - 8 * 24 * 3600, None)):
+        Path(store.root, "uploads.json").write_text(json.dumps({f"r/app@{digest}": ["http://r/1", int(since)]}))
+        with session(store, "r/app", digest) as kept:
+            assert kept.url == url
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"r/app@x": 3}', '{"r/app@x": ["u"]}'])

@@ -87,6 +87,9 @@ def test_a_secret_is_in_memory_with_its_mode_and_owner(sandbox, place, tmp_path)
     assert output.startswith("440 1000 100\nhunter2") and "ead-only" in output
     assert code != 0
     assert left(sandbox, upper) == []
+    other = Secret(b"hunter2", place())
+    line = next(line for line in sandbox("mount", attachments=(Attachment("/s", other),))[1].splitlines() if " /s " in line)
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(line.partition("(")[2].rstrip(")").split(","))
     found = subprocess.run(["grep", "-rl", "hunter2", tmp_path], capture_output=True, check=False)
     assert found.stdout == b""
     assert "hunter2" not in repr(secret)

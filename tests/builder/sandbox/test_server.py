@@ -21,7 +21,9 @@ from pybuild.builder.layers.index import MergedView, TreeView
 from pybuild.builder.sandbox import cgroups
 from pybuild.builder.sandbox.folders import make_overlay, make_stage
 from pybuild.builder.sandbox.server import SpawnServer
+from pybuild.builder.sandbox.setup import go_to
 from pybuild.builder.sandbox.spec import Command, Setting
+from pybuild.builder.sandbox.tries import attempt
 from pybuild.builder.steps.accounts import Account
 
 pytestmark = pytest.mark.root
@@ -69,6 +71,12 @@ def test_nothing_of_the_host_is_mounted(sandbox):
     assert str(ROOT) not in output
     _, output, _ = sandbox("ls /")
     assert output.split() == ["bin", "dev", "etc", "private", "proc", "suid", "sys"]
+
+
+def test_the_files_that_every_sandbox_has_cannot_be_written(sandbox):
+    """Nothing of it would stay, and other steps have the same files."""
+    code, output, _ = sandbox("cat /etc/hosts; echo x > /etc/hosts")
+    assert code != 0 and "box" in output and "ead-only" in output
 
 
 def test_devices_and_standard_links(sandbox):
@@ -144,6 +152,19 @@ def test_a_working_directory_that_is_missing_is_made(sandbox):
 
 def test_a_working_directory_need_not_be_open_to_the_user(sandbox):
     assert sandbox("pwd", cwd="/private", account=Account(1000, 1000))[:2] == (0, "/private\n")
+
+
+def test_cve_2024_21626_a_working_directory_outside_of_the_root_is_none(tmp_path, monkeypatch):
+    """As if a descriptor of the host's had come along, and the working directory were that."""
+    outside = os.open("/", os.O_RDONLY)
+    monkeypatch.setattr(os, "chdir", lambda path: os.fchdir(outside))
+
+    def enter():
+        os.chroot(tmp_path)
+        go_to("/proc/self/fd/7")
+
+    assert "No such file" in attempt(enter)
+    os.close(outside)
 
 
 def test_a_working_directory_that_is_a_file_is_a_sandbox_error(sandbox):

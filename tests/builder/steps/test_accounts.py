@@ -6,7 +6,7 @@ from pybuild.builder.errors import BuildError
 from pybuild.builder.steps.accounts import Account, resolve_owner, resolve_user
 
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:100::/home/user:/bin/sh\n# no entry\nbroken\n1234:x:7:8::/n:/bin/sh\n"
-GROUP = b"root:x:0:\nusers:x:100:\nextra:x:200:other,user\nlast:x:300:user\n"
+GROUP = b"root:x:0:\nusers:x:100:\nextra:x:200:other,user\nothers:x:250:superuser,users\nlast:x:300:user\n"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,12 @@ def test_keys_may_not_be_added_removed_or_locked(running, short):
         for kind in (17, 18, 19, 22, 23, 25, 26, 1, 9):
             assert ask(f"{short}/socket", kind, b"\0\0\0\0") == 5
         assert ask(f"{short}/socket", 11) == 12
-    assert "a comment" in listed(running)
+        # A request that an agent would grant.
+        other = f"{short}/other"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "another", "-f", other], check=True)
+        added = subprocess.run(["ssh-add", "-q", other], env={**os.environ, "SSH_AUTH_SOCK": f"{short}/socket"}, capture_output=True)
+        assert added.returncode != 0
+    assert "a comment" in listed(running) and "another" not in listed(running)
 
 
 def test_keys_without_an_agent(key, short, monkeypatch):
