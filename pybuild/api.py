@@ -121,6 +121,11 @@ def build(
             keep_failed=keep_failed,
         ),
     )
+    if os.environ.get("PYBUILD_KEEP_STORAGE"):
+        # What is wrong with it is better known before a build than behind one.
+        from pybuild.limits import limit_of
+
+        limit_of(os.environ, 0)
     with Workspace.open(place_of(root, os.environ)) as workspace:
         if verify_reproducible:
             from pybuild.builder.reproducing import verify_reproducible as build_twice

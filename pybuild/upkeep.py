@@ -12,15 +12,11 @@ from pybuild.builder.upkeep.pruning import Pruned, Wish, choose
 from pybuild.builder.upkeep.pruning import prune as prune_workspace
 from pybuild.builder.workspace import Workspace, place_of
 from pybuild.hints import TYPE_CHECKING
-from pybuild.measures import read_size
+from pybuild.limits import limit_of
 from pybuild.registry.errors import StoreError
 
 if TYPE_CHECKING:
     from pybuild.builder.upkeep.verification import Verified
-
-LIMIT = "PYBUILD_KEEP_STORAGE"
-_LEAST_LIMIT = 10 * 10**9
-_PART_OF_DISK = 10
 
 Row = dict[str, object]
 _TITLES = dict(zip(KINDS, ("Images", "Steps", "Base trees", "Cache mounts", "Leftovers"), strict=True))
@@ -87,22 +83,6 @@ def verify(
             return found, repair_workspace(workspace, found)
 
     return over_trees(str(place_of(root, os.environ)), look)
-
-
-def limit_of(environ: Mapping[str, str], disk_bytes: int) -> int | None:
-    """How many bytes all that no tag keeps may take: $PYBUILD_KEEP_STORAGE, else a tenth of the disk, 10 GB at least.
-
-    None for `off`. Raises StoreError for what is no size.
-    """
-    text = environ.get(LIMIT)
-    if not text:
-        return max(_LEAST_LIMIT, disk_bytes // _PART_OF_DISK)
-    if text == "off":
-        return None
-    try:
-        return read_size(text)
-    except ValueError as error:
-        raise StoreError(f"{LIMIT}: {error}", hint=f"unset it, or write {LIMIT}=off for no limit") from None
 
 
 def keep_to_limit(workspace: Workspace, environ: Mapping[str, str]) -> None:

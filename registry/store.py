@@ -334,6 +334,9 @@ class Store:
             before = list(items)
             yield items
             if items != before:
+                from pybuild.registry import earlier
+
+                earlier.keep(self.root, self._index)
                 _replace(self._index, Index.build(tuple(items)).raw)
 
     def in_use(self) -> contextlib.AbstractContextManager[bool]:

@@ -14,7 +14,7 @@ from pybuild.builder.layers.compression import BLOCK, Compression, decompressed
 from pybuild.builder.layers.stored import FileIndexes
 from pybuild.builder.upkeep.verification import BLOB, DATABASE, FILE_INDEX, IMAGE, INDEX, TREE, Fault, Verified
 from pybuild.builder.workspace import Workspace, remove
-from pybuild.registry import Descriptor, Digest, Index, Manifest, Store, media, pushed
+from pybuild.registry import Descriptor, Digest, Index, Manifest, Store, earlier, media, pushed
 from pybuild.registry.errors import RegistryError, UnsupportedMediaType
 from pybuild.registry.parts import Parts
 from pybuild.values import replace
@@ -99,7 +99,7 @@ def _recompress(workspace: Workspace, source: Descriptor, compression: str, dige
 
 
 def _index(workspace: Workspace, _: Fault) -> str:
-    """A new index.json of all manifests among the blobs; what they were called is lost."""
+    """A new index.json of all manifests among the blobs; what they were called is known from the one before, if it is there."""
     store = workspace.store
     found = []
     for digest in store.blobs():
@@ -113,8 +113,13 @@ def _index(workspace: Workspace, _: Fault) -> str:
         except RegistryError:
             continue
         found.append(replace(manifest.descriptor, platform=image.config.platform))
-    store.put_index(Index.build(tuple(found)))
-    return f"made anew of the {len(found)} images whose manifests are here; their names are lost: 'pybuild tag ID NAME'"
+    before = earlier.newest(store.root)
+    here = {item.digest: item for item in found}
+    named = tuple(item for item in before.manifests if item.annotations and item.digest in here) if before else ()
+    taken = {item.digest for item in named}
+    store.put_index(Index.build((*named, *(item for item in found if item.digest not in taken))))
+    lost = f"{len(named)} names are those of before the last change, later ones are lost" if named else "their names are lost"
+    return f"made anew of the {len(found)} images whose manifests are here; {lost}: 'pybuild tag ID NAME'"
 
 
 def _image(workspace: Workspace, fault: Fault) -> str:

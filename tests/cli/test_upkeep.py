@@ -12,9 +12,9 @@ import pytest
 
 from pybuild.api import open_store
 from pybuild.builder.workspace import CACHES
+from pybuild.limits import limit_of
 from pybuild.measures import read_moment, read_size
 from pybuild.registry.errors import StoreError
-from pybuild.upkeep import limit_of
 
 
 @pytest.fixture
@@ -90,6 +90,12 @@ def test_the_limit():
     assert limit_of({"PYBUILD_KEEP_STORAGE": "off"}, 1) is None
     with pytest.raises(StoreError, match="PYBUILD_KEEP_STORAGE: 'x' is not a size"):
         limit_of({"PYBUILD_KEEP_STORAGE": "x"}, 1)
+
+
+def test_a_wrong_limit_is_said_before_the_build(cli, context, monkeypatch):
+    monkeypatch.setenv("PYBUILD_KEEP_STORAGE", "x")
+    assert cli("build", "-t", "one", context)[0] == 1
+    assert not open_store(None).images()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pybuild as api
 from pybuild.builder.layers.stored import FileIndexes
 from pybuild.builder.records.marks import mark
 from pybuild.builder.workspace import Workspace, layers_of
+from pybuild.registry import earlier
 
 pytestmark = pytest.mark.damaged
 
@@ -174,6 +176,39 @@ def test_a_damaged_index_json_is_made_of_the_manifests_that_are_here(root):
     assert [kind for kind, _ in faults(root)] == ["index.json"]
     assert api.verify(root=root, repair=True)[1][0].startswith("made anew of the 3 images whose manifests are here")
     assert {image.id for image, _ in api.images(root=root)} == ids and faults(root) == []
+
+
+def test_names_come_back_from_before_the_last_change_of_a_damaged_index_json(root):
+    api.tag("other", "last", root=root)
+    (root / "index.json").write_bytes(b"")
+    done = api.verify(root=root, repair=True)[1][0]
+    assert "; 3 names are those of before the last change, later ones are lost" in done
+    assert {str(name) for _, names in api.images(root=root) for name in names} == {
+        f"docker.io/library/{name}:latest" for name in ("gzip", "zstd", "other")
+    }
+    assert faults(root) == []
+
+
+def test_names_of_what_is_gone_do_not_come_back(root):
+    api.remove("gzip", root=root)
+    api.prune(root=root)
+    (root / "index.json").write_text("{")
+    api.verify(root=root, repair=True)
+    assert {name.familiar for _, names in api.images(root=root) for name in names} == {"zstd:latest", "other:latest"}
+
+
+def test_a_state_of_index_json_stays_for_some_minutes(root, monkeypatch):
+    now = [1.2e9]
+    monkeypatch.setattr(earlier.time, "time", lambda: now[0])
+    for number in range(9):
+        api.tag("other", f"n{number}", root=root)
+        now[0] += 50
+    found = sorted((root / "locks").glob("index-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    # The newest knows all but the last name; the oldest is of two turns before, which has reached the disk.
+    assert [len(json.loads(path.read_bytes())["manifests"]) for path in found] == [7, 10, 11]
+    found[-1].write_bytes(b"")
+    read = earlier.newest(str(root))
+    assert read is not None and len(read.manifests) == 10
 
 
 def test_a_damaged_database_keeps_what_is_sound(root, tmp_path):
