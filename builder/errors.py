@@ -39,6 +39,12 @@ class BuildError(Exception):
         self.source = source
         self.others: tuple[Exception, ...] = ()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As it is, and not by calling the class: so it comes out of a process pool, too.
+        import copyreg
+
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
     def __str__(self) -> str:
         if self.source is not None and self.span is not None:
             return self.source.show(self.message, self.span)

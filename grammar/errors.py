@@ -28,6 +28,12 @@ class DockerfileError(Exception):
         self.hint = None if hint is None else shown(hint)
         self.others: tuple[Exception, ...] = ()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As it is, and not by calling the class: so it comes out of a process pool, too.
+        import copyreg
+
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
     def __str__(self) -> str:
         """`name:line:column: message`, the line, and a mark under the part that is wrong."""
         return self.source.show(self.message, self.span) if self.source else self.message

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pybuild.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pybuild.api import build, history, images, inspect, load, remove, run, save, tag
+    from pybuild.api import build, doctor, history, images, inspect, load, remove, run, save, tag
     from pybuild.builder.errors import BuildError
     from pybuild.builder.request import BuildResult, Limit, Output, SecretSource
     from pybuild.grammar.errors import DockerfileError
@@ -53,6 +53,7 @@ __all__ = [
     "create_list",
     "delete",
     "disk_usage",
+    "doctor",
     "history",
     "images",
     "inspect",
@@ -114,3 +115,7 @@ def __getattr__(name: str) -> object:
     value = getattr(importlib.import_module(_PLACES.get(name, "pybuild.api")), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

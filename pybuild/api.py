@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
+from pybuild.arguments import check_choices, texts
+from pybuild.builder.errors import PlanError
 from pybuild.builder.events import Event, Progress
 from pybuild.builder.request import BuildRequest, BuildResult, Limit, Output, RunOptions, SecretSource
 from pybuild.builder.sandbox.confinement import Confinement
@@ -80,6 +82,7 @@ def build(
     """
     from pybuild.builder.build import build as build_request
 
+    check_choices(network=network, isolation=isolation, jobs=jobs, timestamp=timestamp)
     if compression != "gzip":
         from pybuild.builder.layers.compression import Compression
 
@@ -92,14 +95,14 @@ def build(
     request = BuildRequest(
         context=os.fspath(context),
         dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,
-        tags=tuple(Reference.parse(name) for name in tags),
+        tags=tuple(Reference.parse(name) for name in texts("tags", tags)),
         build_args=tuple(given.items()),
         labels=tuple((labels or {}).items()),
         target=target,
         contexts=tuple((build_contexts or {}).items()),
         platform=Platform.parse(platform) if platform else None,
         no_cache=no_cache,
-        no_cache_filter=tuple(no_cache_filter),
+        no_cache_filter=texts("no_cache_filter", no_cache_filter),
         pull=pull,
         compression=compression,
         network=network,
@@ -110,7 +113,7 @@ def build(
         jobs=jobs,
         run=RunOptions(
             # Who gives all builds the host's network allows it.
-            allow=(*allow, *(("network.host",) if network == "host" else ())),
+            allow=(*texts("allow", allow), *(("network.host",) if network == "host" else ())),
             secrets=tuple(secrets),
             agents=tuple((name, tuple(sources)) for name, sources in (ssh or {}).items()),
             hosts=tuple(add_hosts),
@@ -189,7 +192,7 @@ def save(names: Sequence[str], out: BinaryIO, *, root: str | os.PathLike[str] | 
 
     store = open_store(root)
     found: dict[str, tuple[Image, list[Reference]]] = {}
-    for name in names:
+    for name in texts("names", names):
         image = store.find(name)
         complete(store, image)
         entry = found.setdefault(image.descriptor.digest, (image, []))
@@ -226,12 +229,14 @@ def run(
 
     With `tty` it has a terminal of its own, which ours shows, if our streams are one.
     """
+    if network not in ("host", "none"):
+        raise PlanError(f"no such network: {network!r}", hint="there are host and none")
     from pybuild.containers.run import Container
     from pybuild.containers.run import run as run_container
 
     wanted = Container(
         image=image,
-        command=tuple(command),
+        command=texts("command", command),
         env=tuple((env or {}).items()),
         network=network,
         entrypoint=entrypoint,

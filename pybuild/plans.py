@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 
+from pybuild.arguments import check_choices
 from pybuild.builder.describe import describe, document
 from pybuild.builder.dot import dot
 from pybuild.builder.graph import BuildGraph
@@ -33,6 +34,7 @@ def plan(
 
     Raises BuildError, DockerfileError, RegistryError.
     """
+    check_choices(network=network)
     request = BuildRequest(
         os.fspath(context),
         dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pybuild.api import Silent, open_store
+from pybuild.arguments import texts
 from pybuild.hints import TYPE_CHECKING
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
@@ -242,7 +243,7 @@ def create_list(
     if made is not None and not amend:
         raise StoreError(f"there is a list {name}", hint="--amend adds to it, 'pybuild manifest rm' removes it")
     made = made or lists.List(str(Reference.parse(name)))
-    for text in members:
+    for text in texts("members", members):
         with transports.source(transports.parse(text), _settings(root, insecure=insecure)) as giver:
             for member in lists.members_of(giver, text):
                 made = made.with_member(member)

@@ -40,6 +40,12 @@ class RegistryError(Exception):
         super().__init__(self.message)
         self.hint = hint and redacted(hint)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As it is, and not by calling the class: so it comes out of a process pool, too.
+        import copyreg
+
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
 
 class InvalidDigest(RegistryError, ValueError):
     """Text that is no digest."""

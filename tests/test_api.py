@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+
 import pytest
 
 import pybuild
+from pybuild.builder.errors import StepFailed
 
 
 @pytest.fixture
@@ -62,6 +66,47 @@ def test_errors_carry_what_a_program_needs(context):
     assert caught.value.exit_code == 2 and caught.value.hint == "did you mean FROM?"
     with pytest.raises(pybuild.RegistryError):
         pybuild.push("nothing")
+
+
+def test_errors_come_out_of_a_process_pool(context):
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY missing /a\n")
+    calls = [
+        lambda: pybuild.build(context),
+        lambda: pybuild.build(context, target="x"),
+        lambda: pybuild.push("nothing"),
+        lambda: pybuild.pull("127.0.0.1:1/x"),
+        lambda: pybuild.tag("nothing", "x@sha256:1"),
+    ]
+    for call in calls:
+        with pytest.raises((pybuild.BuildError, pybuild.RegistryError)) as caught:
+            call()
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert type(again) is type(caught.value) and str(again) == str(caught.value) and vars(again) == vars(caught.value)
+    (context / "Dockerfile").write_text("FORM scratch\n")
+    with pytest.raises(pybuild.DockerfileError) as syntax:
+        pybuild.build(context)
+    assert str(pickle.loads(pickle.dumps(syntax.value))) == str(syntax.value)
+    failed = StepFailed("exit code 3", exit_code=3, output="oh")
+    assert vars(pickle.loads(pickle.dumps(failed))) == vars(failed)
+
+
+def test_what_would_mean_something_else_is_refused(context):
+    for given in ({"tags": "one"}, {"allow": "network.host"}, {"no_cache_filter": "a"}):
+        with pytest.raises(TypeError, match="not one text"):
+            pybuild.build(context, **given)
+    with pytest.raises(TypeError, match="not one text"):
+        pybuild.save("one", io.BytesIO())
+    with pytest.raises(TypeError, match="not one text"):
+        pybuild.run("one", "true")
+    for given in ({"network": "bridge"}, {"isolation": "none"}, {"jobs": 0}, {"timestamp": -1}):
+        with pytest.raises(pybuild.BuildError) as caught:
+            pybuild.build(context, **given)
+        assert caught.value.exit_code == 2 and caught.value.hint
+
+
+def test_a_shell_that_completes_names_finds_all(context):
+    assert set(pybuild.__all__) <= set(dir(pybuild))
+    assert pybuild.doctor().level
 
 
 @pytest.mark.parametrize("compression", ["gzip", "gzip:6", "zstd", "none"])

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from pybuild.arguments import NETWORKS
 from pybuild.builder.request import Output
 from pybuild.builder.sandbox.confinement import ISOLATIONS
 from pybuild.cli import provisions
@@ -152,7 +153,7 @@ BUILD = (
         is_multiple=True,
     ),
     Option(("--pull",), "pull", None, "Ask the registry for base images, even if they are here."),
-    Option(("--network",), "network", last, "The network of RUN.", default="default", choices=("default", "host", "none")),
+    Option(("--network",), "network", last, "The network of RUN.", default="default", choices=NETWORKS),
     Option(
         ("--allow",),
         "allow",

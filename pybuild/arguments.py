@@ -1,0 +1,28 @@
+"""What is looked at before a call of the Python API begins: mistakes that would mean something else than is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pybuild.builder.errors import PlanError
+from pybuild.builder.sandbox.confinement import ISOLATIONS
+
+NETWORKS = ("default", "host", "none")
+
+
+def texts(name: str, given: Sequence[str]) -> tuple[str, ...]:
+    """Several texts. One alone would be taken for its letters: TypeError."""
+    if isinstance(given, str | bytes):
+        raise TypeError(f"{name} is a sequence of texts, not one text: write [{given!r}]")
+    return tuple(given)
+
+
+def check_choices(*, network: str, isolation: str = "auto", jobs: int = 1, timestamp: int | str | None = None) -> None:
+    """Raise PlanError for what the command line does not let through either."""
+    for name, given, known in (("network", network, NETWORKS), ("isolation", isolation, ISOLATIONS)):
+        if given not in known:
+            raise PlanError(f"no such {name}: {given!r}", hint=f"there are {', '.join(known)}")
+    if jobs < 1:
+        raise PlanError(f"jobs is {jobs}", hint="one step at a time is the least")
+    if isinstance(timestamp, int) and timestamp < 0:
+        raise PlanError(f"timestamp is {timestamp}", hint="give seconds since 1970")
