@@ -12,6 +12,10 @@ from pybuild.hints import NoReturn
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        # A locale of another time, or LC_ALL=C where Python was told to obey it. Names in Dockerfiles, archives and images are
+        # UTF-8 whatever the terminal's are.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     from pybuild.cli import run
     from pybuild.cli.errors import interrupt_once
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -63,3 +66,15 @@ def test_output_at_work_is_without_colours_and_never_wider_than_the_screen(monke
     lines = screen.getvalue().split("\n")
     assert "\x1b[2m  │ red\x1b[0m" in lines
     assert f"\x1b[2m  │ {wide * 7}\x1b[0m" in lines
+
+
+def test_names_are_utf_8_whatever_the_locale_is(tmp_path):
+    name = "h\N{LATIN SMALL LETTER E WITH ACUTE}llo"
+    (tmp_path / name).write_text("x")
+    (tmp_path / "Dockerfile").write_text(f"FROM scratch\nCOPY {name} /x\n", encoding="utf-8")
+    old = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pybuild", "build", tmp_path], env=os.environ | old, capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"COPY {name} /x" in done.stderr
