@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 from pybuild.builder.contexts.together import together
@@ -13,7 +14,7 @@ from pybuild.builder.planning.wanted import Wanted
 from pybuild.builder.request import BuildRequest
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Digest, Image, ImageConfig, Platform, Reference, Store, lazy
-from pybuild.registry.errors import PlatformNotFound
+from pybuild.registry.errors import PlatformNotFound, TransferError
 from pybuild.registry.progress import Transferred, one_at_a_time
 from pybuild.registry.reference import same_image
 
@@ -70,7 +71,8 @@ def look_up(wanted: Wanted, request: BuildRequest, store: Store) -> tuple[Digest
             return image.manifest.descriptor.digest, image.config
     from pybuild.registry.transfer import resolve as resolve_remote
 
-    remote = resolve_remote(reference, platform=platform, insecure=request.insecure)
+    with _known_here(store, reference, platform):
+        remote = resolve_remote(reference, platform=platform, insecure=request.insecure)
     return remote.manifest.descriptor.digest, remote.config
 
 
@@ -101,8 +103,22 @@ def _pull(wanted: Wanted, request: BuildRequest, store: Store, listener: Callabl
     from pybuild.registry.transfer import pull
 
     reference = Reference.parse(_place(wanted, request))
-    # What a step reads is fetched when it is known which steps are to be made.
-    return pull(store, reference, platform=wanted.platform, insecure=request.insecure, listener=listener, leave_layers=True)
+    with _known_here(store, reference, wanted.platform):
+        # What a step reads is fetched when it is known which steps are to be made.
+        return pull(store, reference, platform=wanted.platform, insecure=request.insecure, listener=listener, leave_layers=True)
+
+
+@contextmanager
+def _known_here(store: Store, reference: Reference, platform: Platform) -> Iterator[None]:
+    """Say of an image that cannot be had when the store has it for another platform: it may be the platform that is wrong."""
+    try:
+        yield
+    except TransferError as error:
+        if (found := store.tagged(reference)) is not None:
+            here = store.image(found).config.platform
+            if not here.suits(platform):
+                error.hint = f"it is here for {here}, and asked for is {platform}: build it for that, or give another --platform"
+        raise
 
 
 def complete(

@@ -106,7 +106,10 @@ def select(tree: Tree, source: str, hidden_by: HiddenBy, *, where: str = "") -> 
     start = "/".join(parts[:plain])
     place = follow(tree.lookup, start)
     if tree.lookup(place) is None:
-        raise _missing(tree, start, hidden_by, where)
+        error = _missing(tree, start, hidden_by, where)
+        if _leads_out(source):
+            error.hint = "'..' does not lead out of it: take a folder further up, or give the other as --build-context NAME=DIR"
+        raise error
     if plain == len(parts):
         return [start]
     found = [place]
@@ -221,6 +224,16 @@ def _cleaned(source: str) -> list[str]:
         elif part not in ("", "."):
             parts.append(part)
     return parts
+
+
+def _leads_out(source: str) -> bool:
+    """Whether a source path has a `..` at the top, where there is nothing above."""
+    depth = 0
+    for part in source.split("/"):
+        if part == ".." and depth == 0:
+            return True
+        depth += {"..": -1, "": 0, ".": 0}.get(part, 1)
+    return False
 
 
 def _check_there(tree: Tree, place: str, path: str, hidden_by: HiddenBy, where: str) -> None:

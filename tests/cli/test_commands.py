@@ -166,7 +166,11 @@ ERRORS = [
     (("build", "-o", "type=zip,dest=x", "{context}"), 2, "no such output type: zip"),
     (("build", "-o", "type=oci", "{context}"), 2, "needs a destination"),
     (("build", "-o", "type=oci,dest=/nowhere/x", "{context}"), 1, "no such folder: /nowhere"),
-    (("build", "--iidfile", "/nowhere/x", "{context}"), 1, "no such folder: /nowhere\nhint: make it, or choose another --iidfile"),
+    (
+        ("build", "--iidfile", "/nowhere/x", "{context}"),
+        1,
+        "no such folder: /nowhere\nhint: make it, or choose another --iidfile",
+    ),
     (("build", "--timeline", "/nowhere/x", "{context}"), 1, "no such folder: /nowhere"),
     (("build", "--platform", "linux/amd64,linux/arm64", "{context}"), 2, "hint: build for one after the other"),
     (("build", "--push", "{context}"), 2, "nothing to push"),
@@ -202,6 +206,17 @@ def test_errors_say_what_and_give_their_code(cli, context, arguments, code, mess
     assert found == code
     assert message in err
     assert "Traceback" not in err and "mistake in pybuild" not in err
+
+
+def test_a_base_that_is_here_for_another_platform_is_told(cli, context):
+    assert cli("build", "-t", "127.0.0.1:1/base", context)[0] == 0
+    (context / "Dockerfile").write_text("FROM 127.0.0.1:1/base\n")
+    for command in ("build", "plan"):
+        code, _, err = cli(command, "--platform", "linux/riscv64", context)
+        assert code == 1 and "cannot reach 127.0.0.1:1" in err
+        assert "and asked for is linux/riscv64: build it for that" in err
+    code, _, err = cli("build", "--pull", context)
+    assert code == 1 and "asked for" not in err
 
 
 def test_what_a_build_leaves_for_scripts(cli, context, tmp_path):

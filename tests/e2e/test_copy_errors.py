@@ -13,6 +13,12 @@ CONTEXT = {"src__main__c": "", "src__other": "", "README.md": "", "f": "", "d__o
         ("COPY READNE.md /", "", "READNE.md: not found in the context", "did you mean README.md?"),
         ("COPY src/maim /", "", "src/maim: not found in the context", "did you mean src/main?"),
         ("COPY scr/main /", "", "scr/main: not found in the context", "there is no directory scr; did you mean src?"),
+        (
+            "COPY ./src/../../zzz /",
+            "",
+            "zzz: not found in the context",
+            "'..' does not lead out of it: take a folder further up, or give the other as --build-context NAME=DIR",
+        ),
         ("COPY f/x /", "", "f/x: not found in the context", "f is no directory"),
         ("COPY src/zzz /", "", "src/zzz: not found in the context", "src has: main, other"),
         (
