@@ -38,7 +38,10 @@ class Layer:
 def place_of(root: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str:
     """Where the store is: the folder that is given, $PYBUILD_ROOT, /var/lib/pybuild for root, else in the user's data home."""
     if given := (environ.get("PYBUILD_ROOT") if root is None else root):
-        place = os.path.join(os.getcwd(), given)
+        # A folder that is named in full is found from anywhere, also from where there is no folder any more.
+        place = os.fspath(given)
+        if not os.path.isabs(place):
+            place = os.path.join(os.getcwd(), place)
         # Behind a link `..` is elsewhere than it reads.
         return place if ".." in place.split("/") else os.path.normpath(place)
     if os.geteuid() == 0:

@@ -20,6 +20,7 @@ from pybuild.values import frozen
 
 T = TypeVar("T")
 _DOCTOR = "'pybuild doctor' says what this place allows"
+_SHORT = "processes or memory are used up: 'ulimit -u', the limits of a container; build again, or with --pids-limit and --memory"
 _CHROOT = "RUN is kept in a folder by chroot and by nothing else: it has this place in reach, processes, network and all"
 
 
@@ -69,7 +70,18 @@ def is_user_namespace_needed(isolation: str) -> bool:
     may_chroot = os.geteuid() == 0 and privilege.has(privilege.CAP_SYS_CHROOT)
     if isolation == "chroot" and may_chroot:
         return False
-    return not (may_chroot and isolation == "auto" and tries.user_namespace() is not None)
+    return not (may_chroot and isolation == "auto" and _is_refused(tries.user_namespace()))
+
+
+def _is_refused(reason: tries.Reason | None) -> bool:
+    """Whether this place does not allow something.
+
+    Raises SandboxError when something is short for the moment: a command that takes all processes, or all memory, must not get
+    the next one a sandbox that keeps less apart.
+    """
+    if reason is not None and reason.is_passing:
+        raise SandboxError(f"cannot make a sandbox for now: {reason}", hint=_SHORT)
+    return reason is not None
 
 
 def first_guess(isolation: str, folder: str) -> Ground:
@@ -104,20 +116,21 @@ def _keeps_marks(folder: str) -> bool:
 def find(isolation: str, folder: str) -> Ground:
     """The ground for this process, tried in `folder`, where the sandboxes' files are to lie. Raises SandboxError."""
     with _passing(folder) as scratch:
-        reason = "" if isolation == "chroot" else tries.namespaces(scratch)
-        if reason is None:
+        reason = None if isolation == "chroot" else tries.namespaces(scratch)
+        if isolation != "chroot" and not _is_refused(reason):
             return _with_root(folder)
         if isolation == "namespaces":
             raise SandboxError(f"namespaces are refused here: {reason}", hint=_DOCTOR)
         refusal = tries.chroot(scratch)
     if refusal is None:
         return Ground("chroot", "copy", (_CHROOT if not reason else f"{_CHROOT}. Namespaces are refused: {reason}",))
-    raise SandboxError(f"RUN works neither with namespaces ({reason}) nor with chroot ({refusal}) here", hint=_DOCTOR)
+    tried = f"neither with namespaces ({reason or 'not tried'}) nor with chroot ({refusal})"
+    raise SandboxError(f"RUN works {tried} here", hint=_DOCTOR)
 
 
 def _with_root(folder: str) -> Ground:
     reason = tries.overlay(folder)
-    if reason is None:
+    if not _is_refused(reason):
         return Ground("namespaces", "overlay")
     notice = f"no overlay in {folder} ({reason}): each RUN works on a copy of the whole file system"
     return Ground("namespaces", "copy", (notice,))

@@ -60,7 +60,8 @@ def _mount(overlay: Overlay, flags: tuple[str, ...]) -> None:
 def mount_by_page(overlay: Overlay, flags: tuple[str, ...] = ()) -> None:
     """By mount(2), whose options fit a page: links with short names stand for lower directories that would be too many."""
     data = _page(overlay, overlay.lower, flags)
-    before = os.getcwd()
+    # Not by its name, which it may have lost.
+    before = os.open(".", os.O_PATH | os.O_CLOEXEC)
     try:
         if len(data) > _PAGE:
             names = f"{os.path.dirname(overlay.mountpoint)}/l"
@@ -74,7 +75,8 @@ def mount_by_page(overlay: Overlay, flags: tuple[str, ...] = ()) -> None:
             raise OSError(7, f"an image of {len(overlay.lower)} layers needs Linux 6.8 or newer")
         kernel.mount("overlay", overlay.mountpoint, "overlay", 0, data)
     finally:
-        os.chdir(before)
+        os.fchdir(before)
+        os.close(before)
 
 
 def _options(overlay: Overlay) -> tuple[tuple[str, str], ...]:

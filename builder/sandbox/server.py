@@ -126,10 +126,11 @@ class SpawnServer:
                 os.close(end)
             with open(os.dup(source), "rb") as stream:
                 answer = stream.read()
-        found = pickle.loads(answer) if answer else "the sandbox's server was killed"
+        found = pickle.loads(answer) if answer else ("the sandbox's server was killed", None)
         if isinstance(found, Ground):
             return found
-        raise SandboxError(found, hint="'pybuild doctor' says what this place allows")
+        message, hint = found
+        raise SandboxError(message, hint=hint or "'pybuild doctor' says what this place allows")
 
     def _send(self, command: Command, descriptors: list[int], *, is_last: bool) -> int:
         with self._mutex:

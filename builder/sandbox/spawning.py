@@ -153,11 +153,13 @@ class _Networks:
 
 
 def _find(isolation: str, folder: str, answer: int) -> None:
-    """Try what this place allows, and answer with a pickle: the ground, or why there is none."""
+    """Try what this place allows, and answer with a pickle: the ground, or why there is none and what to do."""
     try:
-        found: Ground | str = find(isolation, folder)
+        found: Ground | tuple[str, str | None] = find(isolation, folder)
     except SandboxError as error:
-        found = error.message
+        found = (error.message, error.hint)
+    except OSError as error:
+        found = (f"cannot find out what this place allows: {error.strerror}", None)
     with contextlib.suppress(OSError), open(answer, "wb") as stream:
         stream.write(pickle.dumps(found))
 

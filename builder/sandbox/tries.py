@@ -5,6 +5,7 @@ A try gives None when it works, and else the reason why it doesn't. For a proces
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -18,36 +19,60 @@ from pybuild.builder.workspace import new_folder, remove
 
 _LONGEST = 2000
 _SPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+# What is used up for the moment, perhaps by a command: processes, memory, files.
+_SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_IS_SHORT = 1
 
 
-def attempt(action: Callable[[], None]) -> str | None:
+class Reason(str):
+    """Why something cannot be done. `is_passing` when that says nothing about this place: something is short for the moment."""
+
+    is_passing: bool
+
+    def __new__(cls, text: str, *, is_passing: bool = False) -> Reason:
+        found = super().__new__(cls, text)
+        found.is_passing = is_passing
+        return found
+
+
+def attempt(action: Callable[[], None]) -> Reason | None:
     """Do something in a fork; why it cannot be done, None when it can."""
     source, end = os.pipe2(os.O_CLOEXEC)
-    pid = fork()
+    try:
+        pid = fork()
+    except OSError as error:
+        os.close(source)
+        os.close(end)
+        return Reason(_reason(error), is_passing=True)
     if pid == 0:
+        code = 0
         try:
             action()
         except BaseException as error:
+            code = _IS_SHORT if isinstance(error, MemoryError) or getattr(error, "errno", None) in _SHORT else 0
             os.write(end, (_reason(error) or "it failed").encode("utf-8", "replace")[:_LONGEST])
         finally:
-            os._exit(0)
+            os._exit(code)
     os.close(end)
     with open(source, "rb") as stream:
         told = stream.read().decode("utf-8", "replace")
-    _, status = os.waitpid(pid, 0)
-    return told or (None if status == 0 else f"the try ended with {os.waitstatus_to_exitcode(status)}")
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if not told and code == 0:
+        return None
+    # Killed: memory has run out.
+    return Reason(told or f"the try ended with {code}", is_passing=code != 0)
 
 
 def _reason(error: BaseException) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
-def user_namespace() -> str | None:
+def user_namespace() -> Reason | None:
     """Whether a user namespace can be made."""
     return attempt(lambda: kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID))
 
 
-def namespaces(folder: str) -> str | None:
+def namespaces(folder: str) -> Reason | None:
     """Whether what a sandbox needs can be unshared and mounted; `folder` is an empty one to try it on."""
 
     def act() -> None:
@@ -55,12 +80,12 @@ def namespaces(folder: str) -> str | None:
         kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
         kernel.mount("tmpfs", folder, "tmpfs")
         if reason := attempt(lambda: kernel.mount("proc", folder, "proc", kernel.MS_NOSUID)):
-            raise OSError(0, reason)
+            raise OSError(errno.EAGAIN if reason.is_passing else 0, reason)
 
     return attempt(act)
 
 
-def overlay(folder: str) -> str | None:
+def overlay(folder: str) -> Reason | None:
     """Whether the kernel's overlay works with its directories in a new folder of `folder`, where mounts are allowed."""
     # Not as it is left behind: overlay's work directory has no permission bits.
     scratch = new_folder(folder, "try-")

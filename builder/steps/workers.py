@@ -15,7 +15,10 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Workers(Generic[T]):
-    """At most `count` threads, started as they are needed. For one thread to hand in and take back."""
+    """At most `count` threads, started as they are needed. For one thread to hand in and take back.
+
+    Where there can be no more threads, those that there are do the work, and without any it is done as it is handed in.
+    """
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -31,8 +34,15 @@ class Workers(Generic[T]):
         self._waiting.put((name, work))
         if len(self._threads) < min(self._count, len(self.at_work)):
             thread = threading.Thread(target=self._run, name=f"worker_{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                # What the user may have of processes (ulimit -u), or of memory, is used up.
+                if not self._threads:
+                    self._waiting.put(None)
+                    self._run()
+            else:
+                self._threads.append(thread)
 
     def take(self, timeout: float) -> list[tuple[T, BaseException | None]]:
         """What has been done by now: names, and what was raised. Waits for one at least, but no longer than `timeout` seconds."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 _RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+_NO_PROCESS = "the limit of processes is reached ('ulimit -u', or that of a container), or that of memory ('ulimit -v')"
 
 
 def provide_streams() -> None:
@@ -114,7 +115,11 @@ def _known(error: Exception) -> int:
         from pybuild.builder.upkeep.reserve import ADVICE
 
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        tell(f"{where}{error.strerror or error}", ADVICE if error.errno in (errno.ENOSPC, errno.EDQUOT) else None)
+        advice = {errno.ENOSPC: ADVICE, errno.EDQUOT: ADVICE, errno.EAGAIN: _NO_PROCESS}
+        tell(f"{where}{error.strerror or error}", advice.get(error.errno or 0))
+        return 1
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        tell("cannot start a thread", _NO_PROCESS)
         return 1
     if os.environ.get("PYBUILD_DEBUG"):
         raise error

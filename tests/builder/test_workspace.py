@@ -61,3 +61,11 @@ def test_where_the_store_of_an_ordinary_user_is(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert place_of(None, {"HOME": "/home/me"}) == "/home/me/.local/share/pybuild"
     assert place_of(None, {"HOME": "/home/me", "XDG_DATA_HOME": "/data"}) == "/data/pybuild"
+
+
+def test_a_place_that_is_named_in_full_is_found_from_a_folder_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert place_of(f"{tmp_path}/store", {}) == f"{tmp_path}/store"
+    assert place_of(None, {"PYBUILD_ROOT": f"{tmp_path}/a/./store"}) == f"{tmp_path}/a/store"

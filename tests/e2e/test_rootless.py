@@ -109,6 +109,28 @@ def test_run_passes_on_the_exit_code(build, user):
     assert user("run", "own", "sh", "-c", "cat /file; id -u; exit 9") == (9, "content\n0\n")
 
 
+def test_few_processes_are_said_and_cost_no_isolation(build, home):
+    """ulimit -u, from too few for a build to enough for one: none waits without end, and none is kept apart by less."""
+    build("FROM ubuntu\nRUN true\n")
+    codes = []
+    for most in (3, *range(7, 17), 40):
+        (home / "context/Dockerfile").write_text(f"FROM ubuntu\nRUN id\nRUN echo {most}\n")
+        command = (*COMMAND, "--root", home / "store", "build", "--progress", "plain", "--build-context")
+        arguments = (*command, f"ubuntu=oci-layout://{home}/ubuntu", home / "context")
+        done = subprocess.run(
+            as_user(home, "prlimit", f"--nproc={most}", *arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+        assert "by chroot" not in done.stderr and "a mistake" not in done.stderr, (most, done.stderr)
+        assert "Traceback" not in done.stderr, (most, done.stderr)
+        codes.append(done.returncode)
+    assert codes[0] == 1 and codes[-1] == 0, codes
+
+
 def test_with_one_id_a_build_works_and_says_what_is_missing(build, user):
     said = build("FROM ubuntu\nRUN id -u && touch /f && rm -r /tmp && mkdir /tmp\n", has_range=False)
     assert "no range in /etc/subuid" in said and "usermod --add-subuids" in said

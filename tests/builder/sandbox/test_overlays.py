@@ -52,6 +52,20 @@ def test_480_layers(mount, layers, tmp_path):
     assert os.listdir(overlay.upper) == ["f479"]
 
 
+def test_it_is_mounted_from_a_folder_that_is_gone(tmp_path):
+    for name in ("box", "gone"):
+        (tmp_path / name).mkdir()
+    overlay = make_overlay(str(tmp_path / "box"), ())
+
+    def look():
+        os.chdir(tmp_path / "gone")
+        os.rmdir(tmp_path / "gone")
+        mount_by_page(overlay)
+        os.mkdir(f"{overlay.mountpoint}/made")
+
+    mounted(look)
+
+
 def test_it_is_volatile_and_can_be_mounted_again(tmp_path):
     (tmp_path / "box").mkdir()
     overlay = make_overlay(str(tmp_path / "box"), ())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from pybuild.builder.steps.workers import Workers
 
 
@@ -61,3 +63,24 @@ def test_closing_waits_for_what_has_begun_and_drops_the_rest():
     workers.close()
     workers.close()
     assert ended == ["slow"]
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_where_there_can_be_no_more_threads_the_work_is_done_all_the_same(monkeypatch, most):
+    start, started = threading.Thread.start, []
+
+    def limited(thread):
+        if len(started) == most:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    workers = Workers(3)
+    done = []
+    for number in range(5):
+        workers.submit(number, lambda number=number: done.append(1 // number))
+    back = dict(everything(workers))
+    workers.close()
+    assert sorted(back) == list(range(5)) and isinstance(back[0], ZeroDivisionError)
+    assert len(done) == 4
