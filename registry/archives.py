@@ -24,7 +24,7 @@ from pybuild.registry.errors import BlobNotFound, DigestMismatch, InvalidDocumen
 from pybuild.registry.model import Descriptor, Index, Manifest
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
-from pybuild.registry.store import Image, Store
+from pybuild.registry.store import LAYOUT, Image, Store
 from pybuild.values import frozen, replace
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def save(store: Store, images: Sequence[Named], out: BinaryIO, *, docker: bool) 
     _write_bytes(out, "index.json", Index.build(entries).raw)
     if docker:
         _write_bytes(out, "manifest.json", dump([_docker_entry(image, names) for image, names in images]))
-    _write_bytes(out, "oci-layout", layout.LAYOUT)
+    _write_bytes(out, "oci-layout", LAYOUT)
     out.write(bytes(1024))
 
 

@@ -22,7 +22,7 @@ def path(store: Store) -> str:
 def referring(store: Store, digest: Digest) -> tuple[Descriptor, ...]:
     """What refers to a manifest, as an index of referrers lists it."""
     try:
-        found = [Descriptor.read(item) for item in Fields(_notes(store).read(), str(path(store))).objects(digest)]
+        found = [Descriptor.read(item) for item in Fields(_notes(store).read(), path(store)).objects(digest)]
     except RegistryError:
         return ()
     return tuple(item for item in found if store.has(item))

@@ -33,7 +33,7 @@ from pybuild.registry.parts import Parts
 from pybuild.registry.pieces import Content
 from pybuild.registry.progress import Action
 from pybuild.registry.reference import Reference
-from pybuild.registry.store import Store
+from pybuild.registry.store import LAYOUT, Store
 from pybuild.values import replace
 
 Told = Callable[[int], None]
@@ -149,8 +149,8 @@ class _Files:
 
     def take(self, blob: Descriptor, source: Source, told: Told) -> Action:
         """Take a blob. It is there whole, or not at all."""
-        with _replacing(self._path(blob)) as sink:
-            source.fetch(blob, sink, told)
+        with layout.replacing(self._path(blob)) as file:
+            source.fetch(blob, _FileSink(file), told)
         return "pull"
 
 
@@ -175,7 +175,7 @@ class LayoutEnd(_Files):
                 raise StoreError(f"{self._folder} is not empty, and no OCI layout", hint="name a folder that is not there yet")
             (self._folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
             layout.replace_file(self._folder / "index.json", Index.build(()).raw)
-            layout.replace_file(self._folder / "oci-layout", layout.LAYOUT)
+            layout.replace_file(self._folder / "oci-layout", LAYOUT)
 
     def put(self, document: Parts) -> None:
         """Take a document."""
@@ -307,14 +307,3 @@ class _FileSink:
     def restart(self) -> None:
         self._file.seek(0)
         self._file.truncate()
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[_FileSink]:
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-    try:
-        with open(temporary, "wb") as file:
-            yield _FileSink(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,11 +5,13 @@ Reads what any tool wrote and checks each byte; writes beside the images that ar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from pybuild.hints import BinaryIO
 from pybuild.registry import media
 from pybuild.registry.config import ImageConfig
 from pybuild.registry.digest import Digest
@@ -18,10 +20,9 @@ from pybuild.registry.errors import BlobNotFound, DigestMismatch, ImageNotFound,
 from pybuild.registry.model import REF_NAME, Descriptor, Index, Manifest, is_index
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
-from pybuild.registry.store import Image, Store
+from pybuild.registry.store import LAYOUT, Image, Store
 from pybuild.values import replace
 
-LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 # The whole name; REF_NAME holds the tag alone, as BuildKit, docker and skopeo write it.
 FULL_NAME = "io.containerd.image.name"
 
@@ -196,18 +197,24 @@ def _copy_out(store: Store, blob: Descriptor, path: Path) -> None:
     """A copy, not a hard link: a file that the user owns must not be the store's."""
     if path.exists() and path.stat().st_size == blob.size:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with store.open_blob(blob) as source, replacing(path) as file:
+        while content := source.read(_BLOCK):
+            file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written: at `path` is what was there, or, once the block has ended well, all of the new one."""
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
-        with store.open_blob(blob) as source, open(temporary, "wb") as file:
-            while content := source.read(_BLOCK):
-                file.write(content)
+        with open(temporary, "wb") as file:
+            yield file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file: it has its old content or all of the new one at any moment."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    """Write a small file in place of the one that is there, at once."""
+    with replacing(path) as file:
+        file.write(content)

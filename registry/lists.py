@@ -102,7 +102,7 @@ def read(store: Store, name: str) -> List | None:
     entry = _notes(store).read().get(str(reference))
     if entry is None:
         return None
-    where = str(_notes(store).path)
+    where = _notes(store).path
     fields = Fields(entry, where)
     members = tuple(
         Member(item.need("source", str), Descriptor.read(Fields(item.need("descriptor", dict), where)))

@@ -66,10 +66,6 @@ class Reference:
             raise InvalidReference(f"invalid image name {text!r}", hint=_hint_for_path(path, name.lower() + text[len(name) :]))
         return cls(registry, path, tag, digest)
 
-    def with_tag(self, tag: str) -> Reference:
-        """The same repository, by another tag."""
-        return replace(self, tag=tag, digest=None)
-
     def with_digest(self, digest: Digest) -> Reference:
         """The same repository and tag, pinned to a digest."""
         return replace(self, digest=digest)

@@ -40,7 +40,7 @@ _RECORDS = {"origins.json", "uploads.json", "uploads", "lists.json", "referrers.
 _OWN = {"blobs", "index.json", "oci-layout", "tmp", "locks", "trees", "caches", *_RECORDS} | {
     f"pybuild.db{ending}" for ending in ("", "-wal", "-shm", ".new", ".new-wal", ".new-shm")
 }
-_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 @frozen
@@ -126,7 +126,7 @@ class Store:
                     if not os.path.exists(index):
                         _replace(index, Index.build(()).raw)
                     if not os.path.exists(layout):
-                        _replace(layout, _LAYOUT)
+                        _replace(layout, LAYOUT)
             except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
                 raise StoreError(
                     f"cannot make a store in {root}: {error.strerror}", hint="set PYBUILD_ROOT to a folder of yours"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pybuild.hints import BinaryIO
-from pybuild.registry import archives
+from pybuild.registry import archives, layout
 from pybuild.registry.ends import DirectoryEnd, LayoutEnd, Source, StoreEnd, Target
 from pybuild.registry.errors import InvalidDocument, InvalidReference, StoreError
 from pybuild.registry.incoming import MakeTaps, taking_back, untapped
@@ -119,13 +119,13 @@ def target(place: Place, settings: Settings) -> Iterator[Target]:
                 end = LayoutEnd(folder := _folder(resources, place), place.tag)
                 end.prepare()
                 yield end
-                with _replaced(Path(place.path)) as file:
+                with layout.replacing(Path(place.path)) as file:
                     archives.pack_layout(folder, file)
             case _:
                 store = Store.open(_folder(resources, place))
                 name = Reference.parse(place.tag or "image:latest")
                 yield StoreEnd(store, str(name))
-                with _replaced(Path(place.path)) as file:
+                with layout.replacing(Path(place.path)) as file:
                     image = store.find(str(name))
                     archives.save(store, [(image, (name,) if place.tag else ())], file, docker=True)
 
@@ -176,14 +176,3 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield file
     except FileNotFoundError as error:
         raise StoreError(f"no such file: {path}") from error
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[BinaryIO]:
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

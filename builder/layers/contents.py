@@ -19,7 +19,7 @@ class Spool:
     def __init__(self, store: Store) -> None:
         self._file, path = store.temporary()
         os.unlink(path)
-        self._place = f"{store.root}"
+        self._place = store.root
         self._end = 0
 
     def add(self, read: Callable[[int], bytes], size: int) -> SpoolContent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pybuild.builder.errors import NotSupported, PlanError
+from pybuild.builder.errors import PlanError
 from pybuild.builder.graph import Pairs
 from pybuild.builder.planning.wanted import Options
 from pybuild.grammar import DockerfileError, Source, Span, WordError, expand
@@ -117,11 +117,6 @@ class Scope:
     def wrong(self, message: str, span: Span, hint: str | None = None) -> PlanError:
         """An error about a place in the file."""
         return PlanError(message, span=span, source=self.source, hint=hint)
-
-    def unsupported(self, what: str, span: Span, hint: str | None = None) -> NotSupported:
-        """The error for what pybuild does not have yet."""
-        hint = hint or "leave it out, or build this file with buildah or docker for now"
-        return NotSupported(f"{what} is not supported yet", span=span, source=self.source, hint=hint)
 
 
 class _Watched(Mapping[str, str]):

@@ -197,7 +197,7 @@ def _open_group(
                 write(f"{folder}/{name}", value)
         # Whether a process of ours may go there shows only when one goes: that it is asked of the kernel is enough.
         if not os.access(f"{folder}/cgroup.procs", os.W_OK) or not os.access(f"{parent}/cgroup.procs", os.W_OK):
-            raise PermissionError(13, os.strerror(13))
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError:
         if is_new:
             os.rmdir(folder)

@@ -8,6 +8,7 @@ out may by then be anything, with links in the way: see `beneath`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -131,7 +132,7 @@ class Stand:
         place = follow(tree.lookup, source)
         top = tree.lookup(place)
         if top is None:
-            raise FileNotFoundError(2, os.strerror(2), source)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), source)
         folder = self._new_name()
         if top.kind is Kind.DIRECTORY:
             cut = len(place) + 1 if place else 0

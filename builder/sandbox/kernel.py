@@ -63,7 +63,7 @@ def _text(value: str | None) -> bytes | None:
 def _number(name: str) -> ctypes.c_long:
     machine = os.uname().machine
     if machine not in _NUMBERS[name]:
-        raise OSError(38, f"{name} is not known for {machine}")
+        raise OSError(errno.ENOSYS, f"{name} is not known for {machine}")
     return ctypes.c_long(_NUMBERS[name][machine])
 
 

@@ -6,6 +6,7 @@ Runs in pid 1, before the root is changed: nothing may be imported where it is u
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from pybuild.builder.sandbox import kernel, privilege
@@ -72,7 +73,7 @@ def mount_by_page(overlay: Overlay, flags: tuple[str, ...] = ()) -> None:
             os.chdir(names)
             data = _page(overlay, tuple(f"{number:x}" for number in range(len(overlay.lower))), flags)
         if len(data) > _PAGE:
-            raise OSError(7, f"an image of {len(overlay.lower)} layers needs Linux 6.8 or newer")
+            raise OSError(errno.E2BIG, f"an image of {len(overlay.lower)} layers needs Linux 6.8 or newer")
         kernel.mount("overlay", overlay.mountpoint, "overlay", 0, data)
     finally:
         os.fchdir(before)

@@ -88,9 +88,7 @@ class _Survey:
         self._blobs: dict[str, list[str]] = {}
 
     def holdings(self) -> Holdings:
-        for folder in (BLOBS, "tmp"):
-            self._measure(folder)
-        for folder in ("trees", CACHES):
+        for folder in (BLOBS, "tmp", "trees", CACHES):
             self._measure(folder)
         images = tuple(self._images())
         with self._workspace.database.mutex:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pybuild.builder.planning.entitlements import ENTITLEMENTS
 from pybuild.builder.request import Limit, SecretSource
 
 _LIMITS = (
@@ -11,7 +12,6 @@ _LIMITS = (
     *("rttime", "sigpending", "stack"),
 )
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_ENTITLEMENTS = ("security.insecure", "network.host")
 
 Values = tuple[str, ...]
 
@@ -19,8 +19,8 @@ Values = tuple[str, ...]
 def entitlements(values: Values) -> Values:
     """`security.insecure` and `network.host`."""
     for value in values:
-        if value not in _ENTITLEMENTS:
-            raise ValueError(f"there is no entitlement {value!r}; there are {' and '.join(_ENTITLEMENTS)}")
+        if value not in ENTITLEMENTS:
+            raise ValueError(f"there is no entitlement {value!r}; there are {' and '.join(ENTITLEMENTS)}")
     return values
 
 

@@ -6,6 +6,7 @@ Read-only unless it is made writable. Source: distribution-spec, "Endpoints".
 from __future__ import annotations
 
 import base64
+import errno
 import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -55,7 +56,7 @@ class Application:
         except RegistryError as error:
             response = Refusal(500, "UNKNOWN", error.message).response
         except OSError as error:
-            response = Refusal(507 if error.errno == 28 else 500, "UNKNOWN", str(error.strerror)).response
+            response = Refusal(507 if error.errno == errno.ENOSPC else 500, "UNKNOWN", str(error.strerror)).response
         self._log(f"{request.method} {request.path} {response.status} {response.size}")
         headers = [*response.headers, ("Docker-Distribution-Api-Version", "registry/2.0")]
         if response.status != 204:

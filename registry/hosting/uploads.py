@@ -86,19 +86,25 @@ class Uploads:
                     while block := file.read(_BLOCK):
                         found.update(block)
             if found.hexdigest() != digest.hex:
-                os.unlink(self._path(name))
+                self._forget(name)
                 raise Refusal(400, "DIGEST_INVALID", f"what arrived is sha256:{found.hexdigest()}")
             self._store.adopt(self._path(name), digest)
-        with self._mutex:
-            self._locks.pop(name, None)
+            self._forget(name)
         return size
 
     def cancel(self, name: str) -> None:
         """Forget an upload. Raises Refusal for one that is not there."""
         with self._locked(name):
             self.size(name)
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """Keep nothing of an upload that has ended."""
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(name))
+        with self._mutex:
             self._hashes.pop(name, None)
+            self._locks.pop(name, None)
 
     def _path(self, name: str) -> str:
         if not _NAME.match(name):
@@ -106,14 +112,16 @@ class Uploads:
         return f"{self._folder}/{name}"
 
     def _locked(self, name: str) -> threading.Lock:
+        self.size(name)
         with self._mutex:
             return self._locks.setdefault(name, threading.Lock())
 
     def _sweep(self) -> None:
-        for entry in os.scandir(self._folder):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - entry.stat().st_mtime > _LONGEST_SECONDS:
-                    os.unlink(entry.path)
+        with os.scandir(self._folder) as found:
+            for entry in found:
+                with contextlib.suppress(FileNotFoundError):
+                    if _NAME.match(entry.name) and time.time() - entry.stat().st_mtime > _LONGEST_SECONDS:
+                        self._forget(entry.name)
 
 
 def range_of(size: int) -> str:

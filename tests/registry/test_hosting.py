@@ -19,7 +19,10 @@ from pybuild.builder.upkeep.repair import repair
 from pybuild.builder.upkeep.verification import verify
 from pybuild.builder.workspace import Workspace
 from pybuild.registry import Descriptor, Digest, Index, Reference, Store, media
+from pybuild.registry.hosting.exchange import Refusal
+from pybuild.registry.hosting.uploads import Uploads
 from pybuild.registry.transfer import pull, push
+from pybuild.values import replace
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 
@@ -481,12 +484,12 @@ def test_our_own_push_and_pull(served, store, other_store, make_image):
 def test_an_index(served, store, other_store, make_image, call):
     image = make_image(store, {"a": b"1"})
     name = Reference.parse(f"{served.host}/team/app:v1")
-    push(store, image, name.with_tag("one"))
+    push(store, image, replace(name, tag="one"))
     member = Descriptor(media.OCI_MANIFEST, image.descriptor.digest, image.descriptor.size, (), image.config.platform)
     index = Index.build((member,))
     answer = call("PUT", "team/app/manifests/all", data=index.raw, headers={"Content-Type": media.OCI_INDEX})
     assert answer.status_code == 201
-    assert pull(other_store, name.with_tag("all")).id == image.id
+    assert pull(other_store, replace(name, tag="all")).id == image.id
     lost = Index.build((Descriptor(media.OCI_MANIFEST, Digest.of(b"?"), 1),))
     assert (
         code(call("PUT", "team/app/manifests/x", data=lost.raw, headers={"Content-Type": media.OCI_INDEX}))
@@ -533,3 +536,18 @@ def test_skopeo_and_buildah_push_and_pull(served, store, make_image, tmp_path):
     )
     assert Store.open(served.root).find("team/buildah:v1").config.diff_ids == image.config.diff_ids
     check_layout(served.root)
+
+
+def test_nothing_of_an_upload_that_has_ended_stays_in_memory(store):
+    uploads = Uploads(store)
+    for end in (uploads.cancel, lambda name: uploads.finish(name, Digest.of(b"x"))):
+        name = uploads.begin()
+        assert uploads.append(name, None, [b"x"]) == 1
+        end(name)
+        with pytest.raises(Refusal):
+            uploads.append(name, None, [b"x"])
+    name = uploads.begin()
+    for unknown in (lambda: uploads.finish(name, Digest.of(b"other")), lambda: uploads.append("0" * 32, None, [b"x"])):
+        with pytest.raises(Refusal):
+            unknown()
+    assert not uploads._locks and not uploads._hashes and not os.listdir(f"{store.root}/uploads")

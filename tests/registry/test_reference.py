@@ -83,7 +83,6 @@ def test_any_text_is_a_name_or_an_error(text):
     assert Reference.parse(str(reference)) == reference
 
 
-def test_other_tag_and_pinned():
+def test_pinned():
     reference = Reference.parse("app:v1")
-    assert str(reference.with_tag("v2")) == "docker.io/library/app:v2"
     assert str(reference.with_digest(DIGEST)) == f"docker.io/library/app:v1@{DIGEST}"
