@@ -126,7 +126,7 @@ def _why(step: Explained, found: Explanation, now: float, paint: Paint, *, is_al
     if step.outcome.state in (CANCELED, UNTOUCHED):
         return
     if step.outcome.state == HIT and step.trace.kind != "SourceStep":
-        if _has_new_inputs(step, found):
+        if step.has_new_inputs:
             yield paint(DIM, "what it needs was made anew, and came out as it was")
         return
     # That there is nothing to compare with is in the head, once for all steps.
@@ -140,20 +140,6 @@ def _why(step: Explained, found: Explanation, now: float, paint: Paint, *, is_al
             yield from file_lines(files, paint)
     if step.outcome.state == FAILED and step.outcome.error:
         yield f"it failed: {printable(first_line(step.outcome.error.removesuffix(f': {step.trace.name}')))}"
-
-
-def _has_new_inputs(step: Explained, found: Explanation) -> bool:
-    """Whether something below a hit, or that it reads from, ran in this build."""
-    traces = {item.number: item for item in found.build.traces}
-    pending, seen = [step.trace.number], set()
-    while pending:
-        trace = traces[pending.pop()]
-        seen.add(trace.number)
-        inputs = {number for number in (trace.below, *trace.origins) if number is not None} - seen
-        if any(found.build.outcomes[number].state == RAN for number in inputs):
-            return True
-        pending += inputs
-    return False
 
 
 def _maker(step: Explained, found: Explanation, now: float) -> str:

@@ -44,7 +44,8 @@ class Change:
 class Explained:
     """A step, what became of it, and why. `reason` is for one that ran although nothing changed.
 
-    `maker` made a hit's result, which took it `saved_seconds`, as far as that is known.
+    `maker` made a hit's result, which took it `saved_seconds`, as far as that is known. `has_new_inputs` is a hit that stands on,
+    or reads, something that ran.
     """
 
     trace: Trace
@@ -53,6 +54,7 @@ class Explained:
     reason: str | None = None
     maker: Build | None = None
     saved_seconds: float = 0.0
+    has_new_inputs: bool = False
 
 
 @frozen
@@ -110,6 +112,9 @@ class _Explainer:
         self._pairs = matched(build.traces, before.traces) if before else {}
         self._steps = {trace.number: trace for trace in build.traces}
         self._changed: dict[int, bool] = {}
+        self._lowest: dict[int, int | None] = {}
+        self._renewed: set[int] = set()
+        self._places: dict[int, dict[str, int]] = {}
         self._clock = _clock(build, before)
 
     def explanation(self) -> Explanation:
@@ -124,18 +129,32 @@ class _Explainer:
             # Each key is another; what is below a step, and has nothing else that is other than before, is no cause.
             self._changed[trace.number] = old is None or bool(changes)
             changes = (self._clock, *changes) if old and trace.kind != "SourceStep" else changes
+        self._note(trace)
         if outcome.state != HIT:
             reason = None if changes else _reason(trace, old, self._build, self._before)
             return Explained(trace, outcome, changes, reason)
         if trace.kind == "SourceStep":
             return Explained(trace, outcome, changes)
         maker = self._maker(trace.key)
-        return Explained(trace, outcome, maker=maker, saved_seconds=self._saved(trace, maker))
+        is_renewed = trace.number in self._renewed
+        return Explained(trace, outcome, maker=maker, saved_seconds=self._saved(trace, maker), has_new_inputs=is_renewed)
+
+    def _note(self, trace: Trace) -> None:
+        """What those above ask of a step, found out once: builds may have thousands."""
+        # Of a stage that is new the first step says more than what it is from.
+        counts = self._changed[trace.number] and (trace.kind != "SourceStep" or trace.number in self._pairs)
+        lowest = None if trace.below is None else self._lowest.get(trace.below)
+        self._lowest[trace.number] = trace.number if lowest is None and counts else lowest
+        inputs = [number for number in (trace.below, *trace.origins) if number is not None]
+        if any(number in self._renewed or self._build.outcomes[number].state == RAN for number in inputs):
+            self._renewed.add(trace.number)
 
     def _saved(self, trace: Trace, maker: Build | None) -> float:
         if maker is None or maker.number == self._build.number:
             return 0.0
-        number = next((item.number for item in maker.traces if item.key == trace.key), None)
+        if maker.number not in self._places:
+            self._places[maker.number] = {item.key: item.number for item in reversed(maker.traces)}
+        number = self._places[maker.number].get(trace.key)
         return maker.outcomes[number].seconds if number is not None else 0.0
 
     def _changes(self, trace: Trace, old: Trace) -> tuple[Change, ...]:
@@ -155,12 +174,8 @@ class _Explainer:
 
     def _caused(self, about: str, trace: Trace) -> Change:
         """A change by the lowest step under this one, itself included, that changed: the cause of it all."""
-        cause = trace
-        while trace.below is not None:
-            trace = self._steps[trace.below]
-            # Of a stage that is new the first step says more than what it is from.
-            if self._changed.get(trace.number, True) and (trace.kind != "SourceStep" or trace.number in self._pairs):
-                cause = trace
+        lowest = self._lowest.get(trace.number)
+        cause = trace if lowest is None else self._steps[lowest]
         was = self._pairs.get(cause.number)
         return Change(about, where(cause), was.name if was else None, cause.name)
 

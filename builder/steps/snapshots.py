@@ -49,6 +49,7 @@ class Snapshots:
         self._workspace = workspace
         self._forms: dict[int, Form] = {}
         self._remembered: dict[str, RememberingView] = {}
+        self._recipes: dict[int, tuple[tuple[Entry, ...], RecipeView]] = {}
         self._extracting = threading.Lock()
 
     @classmethod
@@ -189,7 +190,11 @@ class Snapshots:
         if form.tree is not None:
             return TreeView(form.tree)
         if form.entries is not None:
-            return RecipeView(form.entries)
+            # Each step above looks into it. The entries are kept with their view, so that no others get their place in memory.
+            known = self._recipes.get(id(form.entries))
+            if known is None:
+                known = self._recipes[id(form.entries)] = (form.entries, RecipeView(form.entries))
+            return known[1]
         assert form.layer is not None
         return self._indexed(form.layer)
 
