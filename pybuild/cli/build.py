@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pybuild.cli.completion import FILE
 from pybuild.cli.options import BUILD, Option, build_image, truth
 
 
@@ -27,7 +28,7 @@ def click_option(option: Option) -> click.Option:
         metavar=option.metavar or None,
         default=option.default,
         show_default=option.default is not None,
-        type=click.Choice(option.choices) if option.choices else str,
+        type=click.Choice(option.choices) if option.choices else FILE if option.metavar.startswith("FILE") else str,
         envvar=option.environment,
         callback=read,
         help=option.help,
@@ -61,7 +62,7 @@ def _read(ctx: click.Context, name: str, value: str) -> bool:
 
 command = Build(
     "build",
-    params=[click.Argument(["context"]), *map(click_option, BUILD)],
+    params=[click.Argument(["context"], type=FILE), *map(click_option, BUILD)],
     callback=build_image,
     help="Build an image from the Dockerfile in CONTEXT.",
     short_help="Build an image from a Dockerfile",

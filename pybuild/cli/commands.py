@@ -6,6 +6,7 @@ import os
 
 import click
 
+from pybuild.cli.completion import FILE
 from pybuild.cli.misuse import Group
 
 # Each command's module and what it is for: shown by --help without importing any of them.
@@ -67,7 +68,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--root", metavar="DIR", help="The store; else $PYBUILD_ROOT, or the default place.")
+@click.option("--root", type=FILE, metavar="DIR", help="The store; else $PYBUILD_ROOT, or the default place.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main(root: str | None) -> None:
     """Build container images from Dockerfiles, with no daemon, and no root where none is needed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pybuild import api
+from pybuild.cli.completion import IMAGE
 from pybuild.cli.templates import print_rows
 from pybuild.listings import shown_history
 
@@ -12,7 +13,7 @@ _HEADS = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY", "
 
 
 @click.command("history", short_help="Show how an image came to be")
-@click.argument("name")
+@click.argument("name", type=IMAGE)
 @click.option("--no-trunc", is_flag=True, help="Show whole commands.")
 @click.option("-q", "--quiet", is_flag=True, help="Print IDs alone.")
 @click.option("-H", "--human/--no-human", default=True, help="Sizes and times for people.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pybuild import api
+from pybuild.cli.completion import IMAGE
 from pybuild.cli.templates import print_rows
 from pybuild.listings import Filter, image_rows
 
@@ -20,7 +21,7 @@ _HEADS = {
 
 
 @click.command("images", short_help="List images")
-@click.argument("name", required=False)
+@click.argument("name", type=IMAGE, required=False)
 @click.option("-q", "--quiet", is_flag=True, help="Print IDs alone.")
 @click.option("--digests", is_flag=True, help="Show digests too.")
 @click.option("--no-trunc", is_flag=True, help="Show whole IDs.")

@@ -7,11 +7,12 @@ import json
 import click
 
 from pybuild import api
+from pybuild.cli.completion import IMAGE
 from pybuild.cli.templates import Template
 
 
 @click.command("inspect", short_help="Show everything about images, as JSON")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", type=IMAGE, nargs=-1, required=True, metavar="NAME...")
 @click.option("-f", "--format", "template", metavar="TEMPLATE", help="A Go template such as {{.Id}}, or json.")
 def command(names: tuple[str, ...], template: str | None) -> None:
     """Show everything about images, as docker does."""

@@ -11,8 +11,9 @@ import click
 from pybuild.builder.errors import BuildError
 from pybuild.builder.lint import BY_NAME, RULES, Settings
 from pybuild.builder.workspace import place_of
+from pybuild.cli.completion import FILE
 from pybuild.cli.errors import tell
-from pybuild.cli.options import pairs
+from pybuild.cli.options import PLATFORM, pairs
 from pybuild.colours import has_colour
 from pybuild.grammar import DockerfileError
 from pybuild.linting import STANDARD_INPUT, Linted, Request, lint_file, write
@@ -42,8 +43,8 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 @click.command("lint", short_help="Find what is legal in a Dockerfile and better avoided")
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("-f", "--file", "dockerfile", metavar="FILE", help="The Dockerfile; then PATH is the context.")
+@click.argument("paths", nargs=-1, type=FILE, metavar="[PATH]...")
+@click.option("-f", "--file", "dockerfile", type=FILE, metavar="FILE", help="The Dockerfile; then PATH is the context.")
 @click.option("--format", "form", type=click.Choice(tuple(FORMATS)), default="text", help="How to show what is found.")
 @click.option("--fix", is_flag=True, help="Mend what can be mended without a change of meaning.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change.")
@@ -52,7 +53,7 @@ def _list(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--error", is_flag=True, help="Call findings errors, not warnings.")
 @click.option("--build-arg", "arguments", multiple=True, metavar="K=V", help="A value for an ARG.")
 @click.option("--target", metavar="STAGE", help="Look at this stage and what it needs; else at all.")
-@click.option("--platform", metavar="OS/ARCH", help="What the file would be built for; else this machine.")
+@click.option("--platform", envvar=PLATFORM, metavar="OS/ARCH", help="What the file would be built for; else this machine.")
 @click.option("--rules", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="List all rules.")
 def command(
     paths: tuple[str, ...],

@@ -7,10 +7,11 @@ import sys
 import click
 
 from pybuild import api
+from pybuild.cli.completion import FILE
 
 
 @click.command("load", short_help="Read images from an archive")
-@click.option("-i", "--input", "source", metavar="FILE", help="The archive; else standard input.")
+@click.option("-i", "--input", "source", type=FILE, metavar="FILE", help="The archive; else standard input.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing.")
 def command(source: str | None, quiet: bool) -> None:
     """Read the images of an archive that docker, podman or pybuild wrote."""

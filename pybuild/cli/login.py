@@ -7,6 +7,7 @@ import sys
 import click
 
 from pybuild import registries
+from pybuild.cli.completion import FILE
 from pybuild.cli.registry_options import insecure_option
 from pybuild.registry.reference import HUB
 
@@ -21,7 +22,7 @@ def _refuse(ctx: click.Context, parameter: click.Parameter, value: str | None) -
 @click.option("-u", "--username", metavar="USER", help="Else asked for.")
 @click.option("--password-stdin", is_flag=True, help="Take the password, or an access token, from standard input.")
 @click.option("-p", "--password", hidden=True, expose_value=False, callback=_refuse)
-@click.option("--authfile", metavar="FILE", help="Keep it there, in place of ~/.docker/config.json.")
+@click.option("--authfile", type=FILE, metavar="FILE", help="Keep it there, in place of ~/.docker/config.json.")
 @insecure_option
 def command(registry: str, username: str | None, password_stdin: bool, authfile: str | None, insecure: bool) -> None:
     """Log in to REGISTRY (Docker Hub when there is none), for pybuild, docker and podman alike."""

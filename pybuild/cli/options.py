@@ -14,6 +14,8 @@ from pybuild.cli.hindsight import looking_back
 from pybuild.progress import MODES, open_progress
 from pybuild.values import frozen
 
+# The variable of docker that takes the place of --platform.
+PLATFORM = "DOCKER_DEFAULT_PLATFORM"
 CALLS = ("build", "check", "outline", "targets")
 _OUTPUTS = ("oci", "docker", "tar", "local", "registry", "image")
 
@@ -142,7 +144,7 @@ BUILD = (
         "NAME=DIR",
         is_multiple=True,
     ),
-    Option(("--platform",), "platform", last, "What to build for; else this machine.", "OS/ARCH"),
+    Option(("--platform",), "platform", last, "What to build for; else this machine.", "OS/ARCH", environment=PLATFORM),
     Option(("--no-cache",), "no_cache", None, "Do every step anew."),
     Option(
         ("--no-cache-filter",),
@@ -235,7 +237,15 @@ BUILD = (
     Option(("--explain",), "explain", None, "Say why each step ran, and whose result it took where it did not run."),
     Option(("--timeline",), "timeline", last, "Write a page that shows what was done when, and what it waited for.", "FILE.html"),
     Option(("-q", "--quiet"), "quiet", None, "Print the image ID alone."),
-    Option(("--progress",), "progress", last, "How to show what happens.", default="auto", choices=MODES),
+    Option(
+        ("--progress",),
+        "progress",
+        last,
+        "How to show what happens.",
+        default="auto",
+        choices=MODES,
+        environment="BUILDKIT_PROGRESS",
+    ),
 )
 
 

@@ -9,12 +9,13 @@ import sys
 import click
 
 from pybuild.builder.errors import ContextError
+from pybuild.cli.completion import FILE
 from pybuild.grammar import Source, parse
 from pybuild.grammar.printing import document, print_dockerfile
 
 
 @click.command("parse", short_help="Show what a Dockerfile says")
-@click.argument("file", default="Dockerfile")
+@click.argument("file", type=FILE, default="Dockerfile")
 @click.option(
     "--format",
     "form",

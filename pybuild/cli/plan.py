@@ -7,6 +7,7 @@ import sys
 import click
 
 from pybuild.cli.build import click_option
+from pybuild.cli.completion import FILE
 from pybuild.cli.options import BUILD
 from pybuild.plans import FORMATS, plan
 
@@ -27,7 +28,7 @@ def _print(*, context: str, form: str, **options: object) -> None:
 command = click.Command(
     "plan",
     params=[
-        click.Argument(["context"], default="."),
+        click.Argument(["context"], type=FILE, default="."),
         *(click_option(option) for option in BUILD if option.parameter in _TAKEN),
         click.Option(
             ["--format", "form"], type=click.Choice(tuple(FORMATS)), default="text", show_default=True, help="How to show it."

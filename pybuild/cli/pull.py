@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from pybuild import registries
+from pybuild.cli.options import PLATFORM
 from pybuild.cli.registry_options import insecure_option, timeout_option
 from pybuild.progress import MODES, open_progress
 
@@ -31,12 +33,18 @@ def command(
     """Fetch the image NAME from its registry."""
     if all_platforms and platform is not None:
         raise click.UsageError("--all and --platform exclude each other")
+    if not all_platforms:
+        platform = platform or os.environ.get(PLATFORM) or None
     shown = open_progress("quiet" if quiet else progress, sys.stderr)
     image = registries.pull(
         name, platform=platform, all_platforms=all_platforms, insecure=insecure, timeout_seconds=timeout_seconds, progress=shown
     )
+    from pybuild.registry.platform import Platform
     from pybuild.registry.reference import Reference
 
+    if platform is not None and not image.config.platform.suits(Platform.parse(platform)):
+        # What is no index has one image, and it is what the name means.
+        click.echo(f"warning: {name} is for {image.config.platform} alone, not for {platform}", err=True)
     if not quiet:
         click.echo(f"Digest: {image.descriptor.digest}")
     click.echo(str(Reference.parse(name)))

@@ -9,13 +9,14 @@ import click
 from pybuild import cli, registries
 from pybuild.api import open_store
 from pybuild.cli import outliving
+from pybuild.cli.completion import IMAGE
 from pybuild.cli.registry_options import insecure_option, timeout_option
 from pybuild.progress import MODES, open_progress
 from pybuild.registry.parallel import Stop
 
 
 @click.command("push", short_help="Put an image into a registry")
-@click.argument("name")
+@click.argument("name", type=IMAGE)
 @insecure_option
 @timeout_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the name alone.")

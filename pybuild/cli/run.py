@@ -8,6 +8,7 @@ from collections.abc import Callable
 import click
 
 from pybuild import api
+from pybuild.cli.completion import IMAGE
 from pybuild.cli.provisions import hosts, limits, size
 
 
@@ -24,7 +25,7 @@ def _read(convert: Callable[[tuple[str, ...]], object]) -> Callable[..., object]
 
 
 @click.command("run", short_help="Run an image in the foreground", context_settings={"allow_interspersed_args": False})
-@click.argument("image")
+@click.argument("image", type=IMAGE)
 @click.argument("arguments", nargs=-1, metavar="[COMMAND [ARG...]]")
 @click.option("--rm", is_flag=True, help="Keep nothing of the container; it is so with and without.")
 @click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable for the container; K alone takes ours.")

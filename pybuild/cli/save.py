@@ -10,11 +10,12 @@ import click
 
 from pybuild import api
 from pybuild.builder.publishing.export import check_folder
+from pybuild.cli.completion import FILE, IMAGE
 
 
 @click.command("save", short_help="Write images to an archive")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("-o", "--output", metavar="FILE", help="The archive; else standard output.")
+@click.argument("names", type=IMAGE, nargs=-1, required=True, metavar="NAME...")
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="The archive; else standard output.")
 def command(names: tuple[str, ...], output: str | None) -> None:
     """Write images as one archive, for `docker load`, `podman load`, or tools that read OCI archives."""
     if output is None:

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from pybuild.cli.completion import FILE
 from pybuild.serving import Wish, is_loopback, serving
 
 _HELP = """Serve the store as a registry, until Ctrl-C: docker, podman, skopeo and containerd pull from it.
@@ -23,8 +24,8 @@ machine is let in without --host."""
 @click.option("--writable", is_flag=True, help="Take pushes, and deletions of tags.")
 @click.option("--user", metavar="USER", help="Let in only this user, with the password of --password-stdin.")
 @click.option("--password-stdin", is_flag=True, help="Take the user's password from standard input.")
-@click.option("--tls-cert", metavar="FILE", help="Speak TLS with this certificate.")
-@click.option("--tls-key", metavar="FILE", help="Its key, when it is not in the same file.")
+@click.option("--tls-cert", type=FILE, metavar="FILE", help="Speak TLS with this certificate.")
+@click.option("--tls-key", type=FILE, metavar="FILE", help="Its key, when it is not in the same file.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not tell of requests.")
 def command(
     host: str,

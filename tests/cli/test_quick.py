@@ -54,6 +54,18 @@ def test_both_read_the_same(line, monkeypatch):
     assert quick.keywords == seen[0]
 
 
+def test_both_heed_the_variables_that_users_of_docker_have_set(monkeypatch):
+    monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/arm64")
+    monkeypatch.setenv("BUILDKIT_PROGRESS", "plain")
+    test_both_read_the_same(["."], monkeypatch)
+    given = quick_build(["build", "."]).keywords
+    assert (given["platform"], given["progress"]) == ("linux/arm64", "plain")
+    given = quick_build(["build", "--platform", "linux/amd64", "--progress", "json", "."]).keywords
+    assert (given["platform"], given["progress"]) == ("linux/amd64", "json")
+    monkeypatch.setenv("BUILDKIT_PROGRESS", "loud")
+    assert quick_build(["build", "."]) is None
+
+
 @pytest.mark.parametrize("line", LEFT_TO_CLICK, ids=" ".join)
 def test_the_unusual_is_left_to_click(line):
     assert quick_build(["build", *line]) is None

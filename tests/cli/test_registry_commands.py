@@ -74,6 +74,10 @@ def test_a_list_is_made_annotated_pushed_and_pulled_whole(cli, place, built):
     assert f"{place}:all" in listed
     assert cli("push", f"{place}:all")[0] == 0
     assert cli("pull", "--all", "--platform", "linux/arm64", f"{place}:all")[0] == 2
+    assert "warning" not in cli("pull", "--platform", "linux/arm64", f"{place}:arm64")[2]
+    assert (
+        "arm64 is for linux/arm64 alone, not for linux/amd64\n" in cli("pull", "--platform", "linux/amd64", f"{place}:arm64")[2]
+    )
 
 
 def test_a_list_of_images_of_the_store_goes_to_another_repository(cli, place, built):
