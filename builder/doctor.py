@@ -68,9 +68,18 @@ def examine(root: str | os.PathLike[str], environ: Mapping[str, str]) -> Report:
 
 
 def _ground(root: Path) -> Path:
-    """Where a store's files would lie: the first folder on the way up that is there, if it may be written to."""
-    first = next(place for place in (root / "tmp", root, *root.parents) if place.is_dir())
-    return first if os.access(first, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    """Where a store's files would lie, if it may be written to."""
+    nearest = _nearest(root)
+    return nearest if _is_ours(nearest) else Path(tempfile.gettempdir())
+
+
+def _nearest(root: Path) -> Path:
+    """The first folder on the way up that is there."""
+    return next(place for place in (root / "tmp", root, *root.parents) if place.is_dir())
+
+
+def _is_ours(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 # RUN
@@ -205,8 +214,7 @@ def _hold() -> None:
 
 def _store(folder: str, root: Path) -> Iterator[Check]:
     """The file system that the store lies on, or would."""
-    ground = _ground(root)
-    if not ground.is_relative_to(root) and not root.is_relative_to(ground):
+    if not _is_ours(_nearest(root)):
         yield Check("store", FAILS, f"{root} cannot be written to", "set PYBUILD_ROOT to a folder of yours")
         return
     kind = _file_system(folder)

@@ -112,11 +112,8 @@ def _known(error: Exception) -> int:
         tell(f"the store's pybuild.db: {error}", hint)
         return 1
     if isinstance(error, OSError):
-        from pybuild.builder.upkeep.reserve import ADVICE
-
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        advice = {errno.ENOSPC: ADVICE, errno.EDQUOT: ADVICE, errno.EAGAIN: _NO_PROCESS}
-        tell(f"{where}{error.strerror or error}", advice.get(error.errno or 0))
+        tell(f"{where}{error.strerror or error}", _advice(error))
         return 1
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         tell("cannot start a thread", _NO_PROCESS)
@@ -125,6 +122,16 @@ def _known(error: Exception) -> int:
         raise error
     tell(f"a mistake in pybuild: {type(error).__name__}: {error}", "please report it; PYBUILD_DEBUG=1 shows where")
     return 1
+
+
+def _advice(error: OSError) -> str | None:
+    from pybuild.builder.upkeep.reserve import ADVICE
+    from pybuild.builder.workspace import place_of
+
+    is_in_store = str(error.filename).startswith(f"{place_of(None, os.environ)}/")
+    if is_in_store and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "the store cannot be written to: set PYBUILD_ROOT, or --root, to a folder of yours"
+    return {errno.ENOSPC: ADVICE, errno.EDQUOT: ADVICE, errno.EAGAIN: _NO_PROCESS}.get(error.errno or 0)
 
 
 def tell(message: str, hint: str | None = None) -> None:
@@ -137,7 +144,8 @@ def tell(message: str, hint: str | None = None) -> None:
     parts = [("error: ", _RED, message)] + ([("hint: ", _YELLOW, hint)] if hint else [])
     for head, colour, text in parts:
         # Names of files are in it, which may be anything.
-        shown, rest = head, harmless(redacted(text), most=len(text))
+        hidden = redacted(text)
+        shown, rest = head, harmless(hidden, most=len(hidden))
         if is_coloured:
             import re
 

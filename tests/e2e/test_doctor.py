@@ -50,6 +50,21 @@ def test_a_store_that_is_there_is_looked_at_too(pybuild, root):
     assert rows(pybuild("doctor", "--format", "json").out)["store"] == "works"
 
 
+def test_a_store_that_cannot_be_written_to_is_said(pybuild, tmp_path):
+    (tmp_path / "store").mkdir()
+    mounted = (
+        f'mount -t tmpfs none {tmp_path}/store && "$@" images && mount -o remount,ro {tmp_path}/store && "$@" doctor; "$@" prune'
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mounted, "sh", *COMMAND, "--root", str(tmp_path / "store")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"{tmp_path}/store cannot be written to" in done.stdout
+    assert "Read-only file system\nhint: the store cannot be written to: set PYBUILD_ROOT" in done.stderr and done.returncode == 1
+
+
 def test_as_a_table_it_says_which_level_is_taken(pybuild):
     out = pybuild("doctor").out
     assert out.endswith("levels: namespaces yes, user namespaces yes, chroot yes\nRUN uses: namespaces\n")
