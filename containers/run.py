@@ -79,7 +79,7 @@ def _run_inside(container: Container, workspace: Workspace) -> int:
             return _run(container, own)
 
     with workspace.store.lock("build", exclusive=False), workspace.apart():
-        return inside(work, passed_on=_PASSED_ON)
+        return inside(work, passed_on=_PASSED_ON, store=workspace.store.root)
 
 
 def _run(container: Container, workspace: Workspace) -> int:

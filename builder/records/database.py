@@ -80,7 +80,9 @@ class Database:
         self._path = path
         self.mutex = threading.RLock()
         self.was_damaged = False
-        self.connection = self._connect()
+        with _opening:
+            self.connection = self._connect()
+            _open.add(self)
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -154,10 +156,12 @@ class Database:
         every build, even of one that wrote a single row. The journal is as good: whoever comes next reads it. SQLite would never
         begin it anew as long as nobody closes the file, so that is done all the same once it is long.
         """
-        if ending.is_near() and self._journal() <= _LONGEST_JOURNAL:
-            _left[:] = [self.connection]
-        else:
-            self.connection.close()
+        with _opening:
+            _open.discard(self)
+            if ending.is_near() and self._journal() <= _LONGEST_JOURNAL:
+                _left[:] = [self.connection]
+            else:
+                self.connection.close()
 
     def _journal(self) -> int:
         try:
@@ -319,6 +323,35 @@ def _remove(path: str) -> None:
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}{suffix}")
+
+
+# What this process has open, and who may change that: one thread at a time.
+_open: set[Database] = set()
+_opening = threading.RLock()
+
+
+@contextlib.contextmanager
+def none_open() -> Iterator[None]:
+    """Have nothing open in this process meanwhile, for a fork whose child opens a database of its own; other threads wait.
+
+    SQLite keeps one list of the files that a process has open, with the locks that it holds on them, for all its connections. A
+    child would take those of its parent's other threads for its own, and another process would change what it reads.
+    """
+    parent = os.getpid()
+    with _opening, contextlib.ExitStack() as held:
+        found = tuple(_open)
+        for database in found:
+            held.enter_context(database.mutex)
+        for database in found:
+            database.connection.close()
+        try:
+            yield
+        finally:
+            if os.getpid() == parent:
+                for database in found:
+                    database.connection = database._connect()
+            else:
+                _open.clear()
 
 
 # At most one: that of a process that goes on all the same is closed with the next.

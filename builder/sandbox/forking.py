@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
+
+# Of two threads the one would take the other's collector for switched off, and leave it so.
+_one_at_a_time = threading.Lock()
 
 
 def fork() -> int:
@@ -13,13 +17,14 @@ def fork() -> int:
     without end: a program that imports us may hold anything.
     """
     # The child runs Python code before it can say anything itself: what is to be done after each fork.
-    is_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        pid = os.fork()
-        if pid == 0:
-            gc.freeze()
-    finally:
-        if is_enabled:
-            gc.enable()
+    with _one_at_a_time:
+        is_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                gc.freeze()
+        finally:
+            if is_enabled:
+                gc.enable()
     return pid

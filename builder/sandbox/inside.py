@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from pybuild.builder.errors import SandboxError
+from pybuild.builder.records.database import none_open
 from pybuild.builder.sandbox import kernel, mapping
 from pybuild.builder.sandbox.forking import fork
 from pybuild.hints import TypeVar, cast
@@ -38,19 +39,21 @@ def inside(
     listen: Tell | None = None,
     on_one_id: Callable[[str], None] | None = None,
     passed_on: tuple[signal.Signals, ...] = (),
+    store: str | None = None,
 ) -> T:
     """Call `work` in a child that is root in a user namespace; what it returns, or raises.
 
     `listen` gets, here, what `work` hands to the function that it is given. `on_one_id` hears why there is but one id. The child
-    hears of Ctrl-C, and of the signals `passed_on`, through us alone. Call it while the process has one thread. Raises
-    SandboxError when there can be no user namespace.
+    hears of Ctrl-C, and of the signals `passed_on`, through us alone. It holds none of the locks that we have in `store`. Call it
+    while the process has one thread. Raises SandboxError when there can be no user namespace.
     """
     ours, theirs = socket.socketpair()
     parent = os.getpid()
-    pid = fork()
+    with none_open():
+        pid = fork()
     if pid == 0:
         ours.close()
-        _work(work, theirs, parent)
+        _work(work, theirs, parent, store)
     theirs.close()
     with ours, contextlib.ExitStack() as stack:
         stack.callback(_end, pid)
@@ -81,7 +84,7 @@ def over_trees(store: str, work: Callable[[], T]) -> T:
     folders = [f"{store}/{name}" for name in ("trees", "caches")]
     if os.geteuid() == 0 or not any(os.path.isdir(folder) and os.listdir(folder) for folder in folders):
         return work()
-    return inside(lambda _: work())
+    return inside(lambda _: work(), store=store)
 
 
 def _end(pid: int) -> None:
@@ -150,7 +153,7 @@ def _error(kind: type[BaseException], arguments: tuple[object, ...], attributes:
 # The child
 
 
-def _work(work: Callable[[Tell], T], channel: socket.socket, parent: int) -> None:
+def _work(work: Callable[[Tell], T], channel: socket.socket, parent: int, store: str | None) -> None:
     """The child: never returns."""
     mutex = threading.Lock()
 
@@ -163,6 +166,8 @@ def _work(work: Callable[[Tell], T], channel: socket.socket, parent: int) -> Non
         try:
             # A terminal's Ctrl-C is for pybuild, which passes it on.
             os.setsid()
+            if store is not None:
+                _let_go_of_locks(store)
             _leave(channel, parent)
             send("done", work(lambda value: send("told", value)))
         except BaseException as error:
@@ -173,6 +178,22 @@ def _work(work: Callable[[Tell], T], channel: socket.socket, parent: int) -> Non
             send("failed", type(error), error.args, error.__dict__)
     finally:
         os._exit(0)
+
+
+def _let_go_of_locks(store: str) -> None:
+    """Hold no lock (flock) of threads that stay with the parent: it would last until we end, and we may wait for it ourselves.
+
+    What our own thread has locked stays so, for the parent waits for us. Also those that are waited for just now are let go. The
+    numbers stay taken, so that nobody closes what is ours by then.
+    """
+    folder = f"{os.path.realpath(store)}/locks/"
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for name in os.listdir("/proc/self/fd"):
+        # That of the listing is gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith(folder):
+                os.dup2(null, int(name), inheritable=False)
+    os.close(null)
 
 
 def _leave(channel: socket.socket, parent: int) -> None:

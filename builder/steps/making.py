@@ -92,4 +92,4 @@ def _make_inside(job: Job, workspace: Workspace, progress: Progress) -> Mapping[
         progress.emit(Notice(f"RUN has no id but root's: a file can be given to nobody else. {reason}"))
 
     with workspace.apart():
-        return inside(work, listen=show, on_one_id=warn)
+        return inside(work, listen=show, on_one_id=warn, store=workspace.store.root)
