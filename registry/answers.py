@@ -8,6 +8,7 @@ from pybuild.registry.credentials import Credentials
 from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import AuthenticationFailed, InvalidDocument, NotInRegistry, TransferError, UnexpectedAnswer
 from pybuild.registry.retries import seconds_of
+from pybuild.registry.urls import host
 from pybuild.values import frozen
 
 
@@ -21,10 +22,36 @@ class Answer:
     content: bytes
 
 
-def refusal(answer: Answer, subject: str, *, registry: str, credentials: Credentials | None) -> TransferError:
-    """The error for an answer that is not what was asked for; `subject` is what it was about."""
+def refusal(
+    answer: Answer, subject: str, registry: str, *, credentials: Credentials | None, is_elsewhere: bool = False
+) -> TransferError:
+    """The error for an answer that is not what was asked for; `subject` is what it was about.
+
+    With `is_elsewhere` it is that of another host, to which the registry has sent us, without any credentials.
+    """
     code, said = reason(answer.content)
-    message = f"{subject}: {registry} answered {answer.status}" + (f": {said}" if said else "")
+    if is_elsewhere and answer.status in _HINTS_ELSEWHERE:
+        message = _message(answer, f"{subject}: {host(answer.url)}, where {registry} has this,", said)
+        return UnexpectedAnswer(message, url=answer.url, status=answer.status, code=code, hint=_HINTS_ELSEWHERE[answer.status])
+    who = host(answer.url) if is_elsewhere else registry
+    return _refusal(answer, _message(answer, f"{subject}: {who}", said), code, registry, credentials)
+
+
+def no_token(answer: Answer, registry: str, *, credentials: Credentials | None) -> TransferError:
+    """The error for a token server's answer: whose token it is tells where to log in."""
+    code, said = reason(answer.content)
+    message = _message(answer, f"token for {registry}: {host(answer.url)}", said)
+    if answer.status == 404:
+        hint = f"{registry} names a token server that knows of none: is it set up well?"
+        return UnexpectedAnswer(message, url=answer.url, status=404, code=code, hint=hint)
+    return _refusal(answer, message, code, registry, credentials)
+
+
+def _message(answer: Answer, who: str, said: str) -> str:
+    return f"{who} answered {answer.status}" + (f": {said}" if said else "")
+
+
+def _refusal(answer: Answer, message: str, code: str, registry: str, credentials: Credentials | None) -> TransferError:
     who = f"user {credentials.username!r} of {credentials.source}" if credentials else ""
     login = f"log in with 'pybuild login {registry}'"
     if answer.status == 401:
@@ -45,6 +72,10 @@ def refusal(answer: Answer, subject: str, *, registry: str, credentials: Credent
 
 
 _MOVED = "the registry sends pushes elsewhere: is it called by another name, or to be asked by https?"
+_HINTS_ELSEWHERE = {
+    401: "it wants a login of its own: use its name in place of the registry's",
+    403: "what the registry has signed for it may have expired: try again; is this machine's clock right?",
+}
 _HINTS = {
     301: _MOVED,
     302: _MOVED,

@@ -49,6 +49,7 @@ class _Token:
 
     header: str
     challenge: Challenge
+    asked: Scopes
     until: float
 
 
@@ -87,7 +88,7 @@ class Authorization:
             return token.header if token else None
         with self._mutex:
             if self._tokens[scopes] is token:
-                self._tokens[scopes] = self._token(token.challenge, scopes, url)
+                self._tokens[scopes] = self._token(token.challenge, token.asked, url)
             return self._tokens[scopes].header
 
     def answer(self, demand: str, scopes: Scopes, *, url: str, used: str | None) -> str | None:
@@ -106,7 +107,25 @@ class Authorization:
             if challenge.scheme == "basic":
                 self._is_basic = self.credentials is not None and not self.credentials.identity_token
                 return self._basic() if self._is_basic and self._basic() != used else None
-            token = self._tokens[scopes] = self._token(challenge, scopes, url)
+            token = self._tokens[scopes] = self._token(challenge, token.asked if token else scopes, url)
+            return token.header
+
+    def widened(self, demand: str, scopes: Scopes, *, url: str, used: str | None) -> str | None:
+        """The header for a 401 to a token that is new: it may want another scope than the repository's own.
+
+        So it is behind a proxy that gives repositories other names. None when it names no other. Raises AuthenticationFailed.
+        """
+        challenge = preferred(demand)
+        with self._mutex:
+            token = self._tokens.get(scopes)
+            if challenge is None or challenge.scheme != "bearer" or token is None:
+                return None
+            if token.header != used:
+                return token.header
+            more = [text for text in (challenge.parameter("scope") or "").split() if not _is_covered(text, token.asked)]
+            if not more:
+                return None
+            token = self._tokens[scopes] = self._token(challenge, (*token.asked, *more), url)
             return token.header
 
     def _basic(self) -> str | None:
@@ -139,7 +158,7 @@ class Authorization:
         self.identity_token = fields.text("refresh_token") or self.identity_token
         keep_secret(text, self.identity_token)
         lifetime = _seconds(fields.get("expires_in", object, 0)) or _LIFETIME_SECONDS
-        return _Token(f"Bearer {text}", challenge, self._clock() + max(lifetime - _MARGIN_SECONDS, lifetime / 2))
+        return _Token(f"Bearer {text}", challenge, scopes, self._clock() + max(lifetime - _MARGIN_SECONDS, lifetime / 2))
 
     def _request(self, realm: str, service: str | None, scopes: Scopes, mine: Credentials | None) -> TokenRequest:
         asked = [("service", service)] if service else []
@@ -155,6 +174,13 @@ class Authorization:
         offline = [("offline_token", "true")] if self._is_login else []
         query = urlencode([*asked, *account, *offline, *(("scope", text) for text in scopes)])
         return TokenRequest(f"{realm}{'&' if '?' in realm else '?'}{query}", self._basic() if mine is not None else None)
+
+
+def _is_covered(wanted: str, asked: Scopes) -> bool:
+    """Whether a scope is in others: `repository:app:pull` is in `repository:app:pull,push`."""
+    resource, _, actions = wanted.rpartition(":")
+    pairs = [text.rpartition(":") for text in asked]
+    return any(name == resource and set(actions.split(",")) <= set(allowed.split(",")) for name, _, allowed in pairs)
 
 
 def _seconds(lifetime: object) -> float:

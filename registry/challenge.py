@@ -7,7 +7,7 @@ import re
 from pybuild.values import frozen
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PARAMETER = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}|[^\s,"]+))\s*,?')
+_PARAMETER = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))\s*,?')
 _SCHEME = re.compile(rf"\s*({_TOKEN})(?:\s+|\s*,|\Z)(?!\s*=)")
 
 

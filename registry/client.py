@@ -13,7 +13,8 @@ import ssl
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import urljoin, urlsplit
+from http.cookiejar import DefaultCookiePolicy
+from urllib.parse import urlsplit
 
 with warnings.catch_warnings():
     # That nobody is there who guesses the encoding of a text: see pybuild/__main__.py.
@@ -22,39 +23,30 @@ with warnings.catch_warnings():
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from pybuild.hints import Protocol, Self
+from pybuild.hints import Self
 from pybuild.registry import answers, certificates
 from pybuild.registry.answers import Answer
 from pybuild.registry.authorization import Authorization, Scopes, TokenRequest
-from pybuild.registry.connections import POOLS, cause_of, close_pools, is_plain, reason_of
+from pybuild.registry.connections import POOLS, close_pools
 from pybuild.registry.credentials import Credentials, find
 from pybuild.registry.endpoint import endpoints, is_local
 from pybuild.registry.errors import BrokenOff, OutOfTime, UnexpectedAnswer, Unreachable
+from pybuild.registry.proxies import proxy_of
 from pybuild.registry.retries import RETRIED_STATUSES, Patience, seconds_of
-from pybuild.registry.stream import Stream
-from pybuild.registry.urls import host, origin
+from pybuild.registry.stream import Body, Stream
+from pybuild.registry.troubles import cause_of, is_tls, unreachable
+from pybuild.registry.urls import host, joined, origin
 from pybuild.values import frozen, replace
 
 _BLOCK = 1 << 18
 _REDIRECTS = (301, 302, 303, 307, 308)
+# These keep the method and the body; the others make a GET of all that is no HEAD. Source: RFC 9110, 15.4.
+_SAME_AGAIN = (307, 308)
 _MOST_REDIRECTS = 5
 _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
-_HOPELESS = (requests.exceptions.SSLError, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
-
-
-class Readable(Protocol):
-    """A body that is read as it is sent: its length is known, and it can be read again."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes."""
-
-    def seek(self, offset: int, /) -> object:
-        """Go back to a place."""
-
-
-Body = Readable | bytes | None
+_HOPELESS = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+# urllib3's newer releases have two for a host that is not there, and for one that does not answer.
+_NOBODY = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
 
 
 class _Adapter(HTTPAdapter):
@@ -90,6 +82,19 @@ class _Adapter(HTTPAdapter):
         """Close the connections that are not in use."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             close_pools(manager)
+
+
+class _Session(requests.Session):
+    """Keeps no cookies: who brings them is taken for a browser (Harbor then wants a CSRF token). Follows no redirects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.headers.update({"User-Agent": "pybuild", "Accept-Encoding": "identity"})
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: requests would read the whole answer, and fail on a place that is no URL."""
 
 
 @frozen
@@ -130,9 +135,7 @@ class Client:
         self._place: str | None = self._places[0] if len(self._places) == 1 else None
         self._choosing = threading.Lock()
         self._has_answered = False
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.headers.update({"User-Agent": "pybuild", "Accept-Encoding": "identity"})
+        self._session = _Session()
         # What a redirect leads to is not shown our certificate, and not trusted for the registry's authorities.
         elsewhere = functools.partial(certificates.context, None, self._environ, insecure=insecure)
         for scheme in ("http://", "https://"):
@@ -212,7 +215,7 @@ class Client:
     ) -> Iterator[Stream]:
         """The same, with the answer's body still to be read: what breaks there is the caller's to go on with."""
         base = self._base(subject)
-        url = urljoin(base, target)
+        url = joined(base, target)
         self._check_encrypted(base, url, f"{subject}: {self.registry} wants content sent to {host(url)} unencrypted")
         seconds = None if is_patient else self.patience.answer_seconds
         call = _Call(method, url, subject, headers or {}, body, seconds, scopes)
@@ -221,7 +224,8 @@ class Client:
             stream = self._stream(response, subject)
             if response.status_code not in accept:
                 answer = Answer(response.url, response.status_code, _lowered(response.headers), stream.read_some())
-                raise answers.refusal(answer, subject, registry=self.registry, credentials=self._credentials)
+                is_elsewhere = host(response.url) != host(base)
+                raise answers.refusal(answer, subject, self.registry, credentials=self._credentials, is_elsewhere=is_elsewhere)
             yield stream
 
     def _stream(self, response: requests.Response, subject: str) -> Stream:
@@ -237,6 +241,7 @@ class Client:
     def _base(self, subject: str) -> str:
         """The place that answers; which one is found out once, where there is a choice."""
         with self._choosing:
+            failed: Exception | None = None
             for place in self._places if self._place is None else ():
                 try:
                     with contextlib.closing(self._send(self._plain("GET", f"{place}/v2/", subject))) as response:
@@ -245,8 +250,10 @@ class Client:
                             self._place = place
                             break
                 except _BROKEN as error:
+                    # What is said of TLS tells more than that nobody speaks plain http.
+                    failed = error if failed is None or is_tls(error) else failed
                     if place == self._places[-1]:
-                        raise self._unreachable(error, self._places[0], subject) from error
+                        raise unreachable(failed, subject, url=self._places[0]) from error
             return self._place or self._places[0]
 
     def _check_encrypted(self, before: str, url: str, message: str) -> None:
@@ -268,7 +275,7 @@ class Client:
                 response = self._authorized(call)
             except _BROKEN as error:
                 if attempt >= attempts or not self._may_recover(error):
-                    raise self._unreachable(error, call.url, call.subject) from error
+                    raise self._unreachable(error, call) from error
             else:
                 self._has_answered = True
                 if response.status_code not in RETRIED_STATUSES or attempt >= attempts:
@@ -282,14 +289,17 @@ class Client:
         is_ours = self._place is not None and origin(call.url) == origin(self._place)
         used = self._authorization.header(call.scopes, url=call.url) if is_ours else None
         response = self._followed(call, used)
-        demand = response.headers.get("WWW-Authenticate")
-        if response.status_code != 401 or not demand or not is_ours:
-            return response
-        header = self._authorization.answer(demand, call.scopes, url=call.url, used=used)
-        if header is None:
-            return response
-        _drain(response)
-        return self._followed(call, header)
+        for meet in (self._authorization.answer, self._authorization.widened):
+            demand = response.headers.get("WWW-Authenticate")
+            if response.status_code != 401 or not demand or not is_ours:
+                break
+            header = meet(demand, call.scopes, url=call.url, used=used)
+            if header is None:
+                break
+            _drain(response)
+            used = header
+            response = self._followed(call, used)
+        return response
 
     def _followed(self, call: _Call, authorization: str | None) -> requests.Response:
         """One request and the redirects after it. The header goes to the host that it is meant for, and no further."""
@@ -298,10 +308,11 @@ class Client:
             own = {"Authorization": authorization} if authorization and origin(call.url) == home else {}
             response = self._send(replace(call, headers={**call.headers, **own}))
             place = response.headers.get("Location")
-            if response.status_code not in _REDIRECTS or not place or call.method not in ("GET", "HEAD"):
+            is_followed = call.method in ("GET", "HEAD") or response.status_code in _SAME_AGAIN
+            if response.status_code not in _REDIRECTS or not place or not is_followed:
                 return response
             _drain(response)
-            before, url = call.url, urljoin(call.url, place)
+            before, url = call.url, joined(call.url, place)
             self._check_encrypted(before, url, f"{host(before)} redirects to {host(url)} unencrypted")
             call = replace(call, url=url)
         raise UnexpectedAnswer(f"{host(call.url)}: too many redirects", url=call.url, status=response.status_code)
@@ -323,7 +334,7 @@ class Client:
             stream=True,
             allow_redirects=False,
             timeout=(connect, answer),
-            proxies=_proxies(call.url, self._environ),
+            proxies=self._proxies(call.url),
         )
 
     def _plain(self, method: str, url: str, subject: str) -> _Call:
@@ -345,43 +356,31 @@ class Client:
                         return stream.read_text()
                     if response.status_code not in RETRIED_STATUSES or is_last:
                         answer = Answer(response.url, response.status_code, {}, stream.read_some())
-                        raise answers.refusal(answer, call.subject, registry=host(request.url), credentials=self._credentials)
+                        raise answers.no_token(answer, self.registry, credentials=self._credentials)
                     retry_after = seconds_of(response.headers.get("Retry-After", ""))
             except BrokenOff:
                 if is_last:
                     raise
             except _BROKEN as error:
                 if is_last or not self._may_recover(error):
-                    raise self._unreachable(error, call.url, call.subject) from error
+                    raise self._unreachable(error, call) from error
             self.patience.wait(attempt, retry_after)
 
     def _may_recover(self, error: Exception) -> bool:
         """Whether it makes sense to try again: not with a bad certificate, and not where nobody has ever answered."""
-        if isinstance(error, _HOPELESS):
+        if isinstance(error, _HOPELESS) or is_tls(error):
             return False
-        return self._has_answered or not isinstance(cause_of(error), urllib3.exceptions.NewConnectionError)
+        return self._has_answered or not isinstance(cause_of(error), _NOBODY)
 
-    def _unreachable(self, error: Exception, url: str, subject: str) -> Unreachable:
-        hint = "is it running, is the name right, and does the network reach it?"
-        if isinstance(error, requests.exceptions.SSLError):
-            hint = (
-                "it speaks plain http: use --insecure"
-                if is_plain(error)
-                else "put its certificate authority into ~/.config/pybuild/certs.d/HOST/ca.crt, or use --insecure"
-            )
-        elif isinstance(error, requests.exceptions.ProxyError):
-            hint = "see HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment"
-        return Unreachable(f"{subject}: cannot reach {host(url)}: {reason_of(error)}", url=url, hint=hint)
+    def _unreachable(self, error: Exception, call: _Call) -> Unreachable:
+        # Behind a redirect it is another one who is not there.
+        url = str(getattr(getattr(error, "request", None), "url", None) or call.url)
+        return unreachable(error, call.subject, url=url, is_first=not self._has_answered)
 
-
-def _proxies(url: str, environ: Mapping[str, str]) -> dict[str, str]:
-    parts = urlsplit(url)
-    name = f"{parts.scheme}_proxy"
-    proxy = environ.get(name) or environ.get(name.upper()) or environ.get("all_proxy") or environ.get("ALL_PROXY")
-    if not proxy or is_local(parts.netloc):
-        return {}
-    excluded = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    return {} if requests.utils.should_bypass_proxies(url, excluded or None) else {parts.scheme: proxy}
+    def _proxies(self, url: str) -> dict[str, str]:
+        """What requests wants to hear. This machine is never asked through a proxy."""
+        proxy = None if is_local(urlsplit(url).netloc) else proxy_of(url, self._environ)
+        return {urlsplit(url).scheme: proxy} if proxy else {}
 
 
 def _lowered(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Connections that notice a server which only pretends to answer, and what goes wrong on them, in a user's words.
+"""Connections that notice a server which only pretends to answer.
 
 A time-out on each read does not help against a server that sends a byte now and then: the head of an answer has to be there
 in a time, too. One thread watches over all of them.
@@ -131,36 +131,3 @@ def close_pools(manager: urllib3.PoolManager) -> None:
         manager.pools[key].close()
     manager.clear()
     _WATCH.rest()
-
-
-def cause_of(error: BaseException) -> BaseException:
-    """The innermost thing that went wrong: requests wraps urllib3's retry error, which wraps the real one."""
-    while True:
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((part for part in reversed(error.args) if isinstance(part, BaseException)), None)
-        if inner is None:
-            return error
-        error = inner
-
-
-def is_plain(error: Exception) -> bool:
-    """Whether TLS failed because the other side speaks none."""
-    return "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error)
-
-
-def reason_of(error: BaseException) -> str:
-    """What went wrong in a few words."""
-    cause = cause_of(error)
-    if isinstance(cause, urllib3.exceptions.NameResolutionError):
-        return "no such host"
-    if isinstance(cause, urllib3.exceptions.IncompleteRead):
-        return f"{cause.expected} bytes are missing"
-    for system in (cause, cause.__cause__, cause.__context__):
-        if isinstance(system, OSError) and system.strerror:
-            return system.strerror.lower()
-    # A refused connection is a TimeoutError to urllib3, so this comes behind what the system says.
-    if isinstance(cause, urllib3.exceptions.TimeoutError):
-        return "timed out"
-    text = str(cause).rpartition(">: ")[2] or str(cause)
-    return text.partition(" (")[0].strip(" :") or type(cause).__name__

@@ -33,7 +33,9 @@ def _parsed(content: bytes, where: str) -> object:
     try:
         return cast(object, json.loads(content))
     except (ValueError, RecursionError) as error:
-        raise InvalidDocument(f"{where}: not JSON: {error}") from error
+        is_page = content.lstrip()[:1] == b"<"
+        hint = "it is a web page, such as a proxy or a portal on the way has" if is_page else None
+        raise InvalidDocument(f"{where}: not JSON: {error}", hint=hint) from error
 
 
 def dump(document: Mapping[str, object] | Sequence[object]) -> bytes:

@@ -1,14 +1,17 @@
-"""The body of an answer: how it is read, how much of it, and how slowly it may come."""
+"""Bodies: what a request may have as one; that of an answer, how it is read, how much of it, and how slowly it may come."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+import zlib
 from collections.abc import Mapping
 
 import urllib3
 
-from pybuild.registry.connections import reason_of
+from pybuild.hints import Protocol
 from pybuild.registry.errors import BrokenOff, TooSlow, UnexpectedAnswer, Unreachable
+from pybuild.registry.troubles import reason_of
 from pybuild.registry.urls import host
 
 _BLOCK = 1 << 18
@@ -16,6 +19,21 @@ _BLOCK = 1 << 18
 _LONGEST_TEXT = 4 << 20
 # Bytes a second, over a silence's time: a server that sends less than a modem is not sending.
 _LEAST_SPEED = 128
+
+
+class Readable(Protocol):
+    """A body that is read as it is sent: its length is known, and it can be read again."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+
+    def seek(self, offset: int, /) -> object:
+        """Go back to a place."""
+
+
+Body = Readable | bytes | None
 
 
 class Stream:
@@ -35,6 +53,7 @@ class Stream:
         self._subject = subject
         self._silence_seconds = silence_seconds
         self._waited, self._seen = 0.0, 0
+        self._broken: BrokenOff | None = None
         self.url = url
         self.status = status
         self.headers = headers
@@ -46,7 +65,12 @@ class Stream:
         return int(text) if text.isascii() and text.isdigit() else None
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end. Raises BrokenOff when the connection breaks, TooSlow when it only drips."""
+        """Up to `size` bytes, none at the end. Raises BrokenOff when the connection breaks, TooSlow when it only drips.
+
+        What came before it broke is given first: it need not come again.
+        """
+        if self._broken is not None:
+            raise self._broken
         pieces: list[bytes] = []
         total = 0
         # What has come is passed on at a quarter of what was asked for: to wait for all of it would let a server drip.
@@ -55,11 +79,14 @@ class Stream:
             try:
                 piece: bytes = self._raw.read1(size - total, decode_content=False)
             except urllib3.exceptions.HTTPError as error:
-                raise BrokenOff(
+                self._broken = BrokenOff(
                     f"{self._subject}: the connection to {host(self.url)} broke: {reason_of(error)}",
                     url=self.url,
                     hint="try again",
-                ) from error
+                )
+                if not pieces:
+                    raise self._broken from error
+                break
             if not piece:
                 break
             pieces.append(piece)
@@ -68,17 +95,24 @@ class Stream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read_text(self) -> bytes:
-        """All of a small body. Raises UnexpectedAnswer for one that is not small."""
+        """All of a small body, unpacked if it was packed on the way. Raises UnexpectedAnswer for one that is not small."""
         pieces: list[bytes] = []
         size = 0
         while piece := self.read(_BLOCK):
             pieces.append(piece)
             size += len(piece)
-            if size > _LONGEST_TEXT:
-                raise UnexpectedAnswer(
-                    f"{host(self.url)}: an answer of over {_LONGEST_TEXT} bytes", url=self.url, status=self.status
-                )
-        return b"".join(pieces)
+            self._check_length(size)
+        content = b"".join(pieces)
+        # Nobody has asked for it, and some proxies do it all the same.
+        if self.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip"):
+            with contextlib.suppress(zlib.error):
+                content = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(content, _LONGEST_TEXT + 1)
+                self._check_length(len(content))
+        return content
+
+    def _check_length(self, size: int) -> None:
+        if size > _LONGEST_TEXT:
+            raise UnexpectedAnswer(f"{host(self.url)}: an answer of over {_LONGEST_TEXT} bytes", url=self.url, status=self.status)
 
     def read_some(self) -> bytes:
         """The start of a refusal's body, as far as it comes."""

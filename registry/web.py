@@ -14,10 +14,12 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 import urllib3
 
 from pybuild.registry import certificates
-from pybuild.registry.connections import POOLS, close_pools, is_plain, reason_of
+from pybuild.registry.connections import POOLS, close_pools
 from pybuild.registry.errors import UnexpectedAnswer, Unreachable
+from pybuild.registry.proxies import proxy_of
 from pybuild.registry.retries import RETRIED_STATUSES, Patience
 from pybuild.registry.stream import Stream
+from pybuild.registry.troubles import is_plain, reason_of
 from pybuild.registry.urls import host, origin
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -49,7 +51,7 @@ def opened(
     with contextlib.ExitStack() as resources:
 
         def pool_of(url: str) -> urllib3.PoolManager:
-            proxy = _proxy(url, environ)
+            proxy = proxy_of(url, environ) or ""
             if proxy not in pools:
                 pools[proxy] = _pool(proxy, patience, environ)
                 resources.callback(close_pools, pools[proxy])
@@ -147,27 +149,6 @@ def _pool(proxy: str, patience: Patience, environ: Mapping[str, str]) -> urllib3
         made = urllib3.PoolManager(timeout=timeout, ssl_context=context)
     made.pool_classes_by_scheme = POOLS
     return made
-
-
-def _proxy(url: str, environ: Mapping[str, str]) -> str:
-    parts = urlsplit(url)
-    names = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")
-    if any(_is_meant(parts.hostname or "", parts.port, name.strip().lower()) for name in names):
-        return ""
-    for name in (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
-        if proxy := environ.get(name):
-            return proxy if "://" in proxy else f"http://{proxy}"
-    return ""
-
-
-def _is_meant(hostname: str, port: int | None, name: str) -> bool:
-    """Whether an entry of NO_PROXY means a host: by its name, by the domain that it is in, or with its port."""
-    if name == "*":
-        return True
-    name, _, number = name.partition(":") if name.count(":") == 1 else (name, "", "")
-    if not name.strip(".") or (number and number != str(port)):
-        return False
-    return hostname == name.lstrip(".") or hostname.endswith(f".{name.lstrip('.')}")
 
 
 def _separated(url: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from pybuild.registry import Reference
 from pybuild.registry.certificates import find
 from pybuild.registry.client import Client
 from pybuild.registry.errors import RegistryError, UnexpectedAnswer, Unreachable
-from pybuild.registry.transfer import push
+from pybuild.registry.transfer import push, resolve
 
 FOLDERS = (".config/pybuild/certs.d", ".config/containers/certs.d", ".config/docker/certs.d", ".docker/certs.d")
 
@@ -157,3 +157,82 @@ def test_a_file_that_is_no_certificate_is_named(tls_registry, store, make_image,
     (place / "ca.crt").write_text("hello\n")
     with pytest.raises(RegistryError, match=r"cannot use .*ca\.crt"):
         push(store, make_image(store, {"a": b"1"}), Reference.parse(f"{tls_registry}/x"))
+
+
+CA = "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n"
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory, certificate):
+    """Certificates that are wrong in one way each; each is its own authority."""
+    folder = tmp_path_factory.mktemp("wrong")
+    shutil.copy(certificate / "cert.pem", folder / "good.crt")
+    shutil.copy(certificate / "key.pem", folder / "good.key")
+    new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-addext")
+    other, mine = "subjectAltName=DNS:other.example.com", "subjectAltName=IP:0.0.0.0"
+    openssl(folder, *new, other, "-x509", "-days", "2", "-keyout", "other.key", "-out", "other.crt")
+    openssl(folder, *new, mine, "-keyout", "old.key", "-out", "old.csr")
+    for name, content in (("ca.cnf", CA), ("index.txt", ""), ("serial", "10\n"), ("ext", mine)):
+        (folder / name).write_text(content)
+    dates = ("-startdate", "20200101000000Z", "-enddate", "20210101000000Z")
+    signed = ("-selfsign", "-keyfile", "old.key", "-in", "old.csr", "-out", "old.crt", "-extfile", "ext")
+    openssl(folder, "ca", "-batch", "-config", "ca.cnf", "-notext", *signed, *dates)
+    return folder
+
+
+@contextlib.contextmanager
+def tls_server(folder, which, *, wants_ours=False, newest=ssl.TLSVersion.TLSv1_3):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / f"{which}.crt", folder / f"{which}.key")
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.maximum_version = newest
+    if wants_ours:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(folder / "other.crt")
+
+    class Server(http.server.ThreadingHTTPServer):
+        def get_request(self):
+            connection, address = super().get_request()
+            return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+        def handle_error(self, request, address):
+            pass
+
+    with serving(Server(("0.0.0.0", 0), http.server.BaseHTTPRequestHandler)) as port:
+        yield f"0.0.0.0:{port}"
+
+
+@pytest.mark.parametrize(
+    ("which", "settings", "message", "hint"),
+    [
+        ("other", {}, "certificate verify failed: IP address mismatch, certificate is not valid for '0.0.0.0'$", "another name"),
+        ("old", {}, "certificate verify failed: certificate has expired$", "renewed"),
+        ("good", {"wants_ours": True}, "tlsv13 alert certificate required$", "certs.d/{host} as me.cert, with me.key"),
+        ("good", {"newest": ssl.TLSVersion.TLSv1_1}, "protocol version$", "older than 1.2"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_what_is_wrong_with_tls_is_told(which, settings, message, hint, certificates, home):
+    with tls_server(certificates, which, **settings) as host:
+        place = home / ".config/pybuild/certs.d" / host
+        place.mkdir(parents=True)
+        shutil.copy(certificates / f"{which}.crt", place / "ca.crt")
+        with pytest.raises(Unreachable, match=message) as failed:
+            resolve(Reference.parse(f"{host}/app"))
+        assert hint.format(host=host) in failed.value.hint
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_what_was_said_of_tls_is_told_though_plain_http_was_tried_too(certificates, pauses):
+    with (
+        tls_server(certificates, "good", newest=ssl.TLSVersion.TLSv1_1) as host,
+        pytest.raises(Unreachable, match="protocol version"),
+    ):
+        resolve(Reference.parse(f"{host}/app"), insecure=True, patience=pauses.patience)
+
+
+def test_a_registry_of_this_machine_that_speaks_tls(certificates, pauses):
+    with tls_server(certificates, "good") as host, pytest.raises(Unreachable) as failed:
+        resolve(Reference.parse(f"{host.replace('0.0.0.0', '127.0.0.1')}/app"), patience=pauses.patience)
+    assert "--insecure" in failed.value.hint
