@@ -64,6 +64,9 @@ class Download:
                 self._read(repository, subject)
                 break
             except BrokenOff:
+                if self._done == self._blob.size:
+                    # Only the end of the answer is missing: whether all is well, the hash tells.
+                    break
                 # One that gets on is given all the time it needs.
                 attempt = 1 if self._done > before else attempt
                 if attempt >= patience.attempts:

@@ -14,13 +14,13 @@ import contextlib
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from urllib.parse import urljoin
 
 from pybuild.hints import Protocol
 from pybuild.registry.answers import Answer
 from pybuild.registry.errors import NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
 from pybuild.registry.repository import Repository
 from pybuild.registry.sessions import Session, Unremembered
+from pybuild.registry.urls import joined
 
 CHUNK = 64 << 20
 # A piece that took longer is the last of its size, down to this one.
@@ -40,6 +40,7 @@ class Content(Protocol):
         """Up to `size` bytes from `offset` on; fewer only at the end."""
 
 
+_MAKE_IT = "some registries want a repository to be made first (Amazon: 'aws ecr create-repository'): is the name right?"
 # What is entered around each piece, until it is known where the next one goes.
 Guard = Callable[[], AbstractContextManager[None]]
 
@@ -69,6 +70,10 @@ class Window:
         if content:
             self._told(self._start + self._done)
         return content
+
+
+class BeginsNoUpload(NotInRegistry):
+    """There is no such repository, and a push does not make it."""
 
 
 class TakesNoPieces(Exception):
@@ -125,8 +130,11 @@ class Pieces:
             session.keep(self.location)
 
     def begin(self) -> None:
-        """Begin a new upload. Raises TransferError."""
-        answer = self._repository.ask("POST", "blobs/uploads/", subject=self._subject, accept=(202,))
+        """Begin a new upload. Raises TransferError; BeginsNoUpload where there is no such repository to push to."""
+        try:
+            answer = self.request("POST", f"/v2/{self._repository.path}/blobs/uploads/", accept=(202,))
+        except NotInRegistry as error:
+            raise BeginsNoUpload(error.message, url=error.url, hint=_MAKE_IT) from error
         least = answer.headers.get("oci-chunk-min-length", "")
         self._least = int(least) if least.isascii() and least.isdigit() else 0
         self.offset = 0
@@ -239,7 +247,7 @@ class Pieces:
             raise UnexpectedAnswer(
                 f"{self._subject}: {self._client.registry} names no place to upload to", url=answer.url, status=answer.status
             )
-        self.location = urljoin(answer.url, location)
+        self.location = joined(answer.url, location)
         if self.is_kept:
             self.session.keep(self.location)
 

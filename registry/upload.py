@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pybuild.registry.answers import Answer
 from pybuild.registry.errors import NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
 from pybuild.registry.model import Descriptor
-from pybuild.registry.pieces import CHUNK, Content, Guard, Pieces, TakesNoPieces, status_of
+from pybuild.registry.pieces import CHUNK, BeginsNoUpload, Content, Guard, Pieces, TakesNoPieces, status_of
 from pybuild.registry.progress import Action
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import RETRIED_STATUSES
@@ -199,11 +199,15 @@ class Upload:
         """The last resort where a registry takes pieces and makes nothing good of them: all in one request, as others do it."""
         if not self._is_in_pieces or self._goes_whole or status_of(error) in (0, 401, 403, 413, 429):
             return False
+        if isinstance(error, BeginsNoUpload):
+            return False
         self._goes_whole, self._is_in_pieces = True, False
         return True
 
     def _may_pass(self, error: TransferError) -> bool:
         """Whether another attempt makes sense; smaller pieces are tried where size may be the trouble."""
+        if isinstance(error, BeginsNoUpload):
+            return False
         status = status_of(error)
         if status == 413 or (isinstance(error, Unreachable) and self._is_in_pieces):
             return self._pieces.shrink(error, self._blob.size)

@@ -50,6 +50,7 @@ class FaultyRegistry:
         self.no_head = 0  # what a HEAD of a blob is answered, as of a URL that is signed for GET alone
         self.drip_body = lambda request: 0
         self.hold_before = self.hold_after = lambda request: None
+        self.redirects = lambda request: None  # status and headers, in place of all else
         self.faults = []
         self.requests = []
         self.headers = []
@@ -97,6 +98,8 @@ def _handler(registry):
                     registry.sessions.get(found[1], bytearray()).extend(body)
                 self.close_connection = True
                 return None
+            if moved := registry.redirects(request):
+                return self.answer(moved[0], b"", moved[1])
             if registry.most_body is not None and length > registry.most_body:
                 return self.answer(413, b"<html>too large</html>", {})
             if fault and fault.status:

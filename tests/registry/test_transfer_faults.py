@@ -476,21 +476,6 @@ def test_a_push_that_is_sent_elsewhere_is_told_what_to_do(faulty, fault, store, 
     assert "another name" in failed.value.hint
 
 
-def test_a_rest_that_begins_too_late_is_not_taken(faulty, fault, image, name, other_store, pauses):
-    rest = {"Content-Range": "bytes 2500000-2999999/3000000"}
-    faulty.faults = [fault(BLOB + layer(image), cut_after=2_000_000), fault(layer(image), status=206, headers=rest, content=b"x")]
-    with pytest.raises(UnexpectedAnswer, match=r"asked for bytes from \d+ on, got them from 2500000 on"):
-        pull(other_store, name, patience=pauses.patience)
-    assert is_empty(other_store)
-
-
-def test_a_blob_that_is_shorter_than_what_has_come_of_it(faulty, fault, image, name, other_store, pauses):
-    faulty.faults = [fault(BLOB + layer(image), cut_after=2_000_000), fault(layer(image), status=416)]
-    with pytest.raises(DigestMismatch, match=r"got \d+ at most"):
-        pull(other_store, name, patience=pauses.patience)
-    assert is_empty(other_store)
-
-
 def test_of_an_image_that_lies_goes_what_nobody_else_needs(store, make_image):
     kept = make_image(store, {"a": b"1"})
     store.tag(kept.descriptor, Reference.parse("kept"))
