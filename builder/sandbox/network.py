@@ -116,6 +116,37 @@ def end(network: Network) -> None:
     os.close(network.namespace)
 
 
+class Networks:
+    """The network that the sandboxes of one server have when they do not have the host's: one, made when it is asked for.
+
+    Its keeper first does `leave`.
+    """
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._leave = leave
+        self._network: Network | None = None
+        self._left: list[Network] = []
+
+    def get(self, stack: tuple[str, ...]) -> Network:
+        if self._network is not None and self._network.has_ended:
+            self.leave()
+        if self._network is None:
+            self._network = start(stack, self._leave)
+        return self._network
+
+    def leave(self) -> None:
+        """Have it end meanwhile; whoever wants one again gets a new one."""
+        if self._network is not None:
+            leave(self._network)
+            self._left.append(self._network)
+            self._network = None
+
+    def close(self) -> None:
+        self.leave()
+        for item in self._left:
+            end(item)
+
+
 def _keep(stack: tuple[str, ...], channel: socket.socket, server: int, leave: Callable[[], None]) -> None:
     """The keeper: never returns. It ends the stack when the server has ended, however that did, or asks for it."""
     try:

@@ -124,34 +124,6 @@ def serve(channel: socket.socket, owner: int) -> None:
             sandboxes.close(is_cleared=is_cleared)
 
 
-class _Networks:
-    """The network that sandboxes have when they do not have the host's: one, made when it is asked for, outside of the fence."""
-
-    def __init__(self, fence: devices.Fence) -> None:
-        self._fence = fence
-        self._network: network.Network | None = None
-        self._left: list[network.Network] = []
-
-    def get(self, stack: tuple[str, ...]) -> network.Network:
-        if self._network is not None and self._network.has_ended:
-            self.leave()
-        if self._network is None:
-            self._network = network.start(stack, self._fence.leave)
-        return self._network
-
-    def leave(self) -> None:
-        """Have it end meanwhile; whoever wants one again gets a new one."""
-        if self._network is not None:
-            network.leave(self._network)
-            self._left.append(self._network)
-            self._network = None
-
-    def close(self) -> None:
-        self.leave()
-        for item in self._left:
-            network.end(item)
-
-
 def _find(isolation: str, folder: str, answer: int) -> None:
     """Try what this place allows, and answer with a pickle: the ground, or why there is none and what to do."""
     try:
@@ -217,7 +189,7 @@ class _Sandboxes:
         self._tools = _Tools(privileges.seccomp_filter(), launching.launcher())
         self._namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._fence = devices.put_up()
-        self._networks = _Networks(self._fence)
+        self._networks = network.Networks(self._fence.leave)
         self._waiting: _Waiting | None = None
 
     def expect(self, setting: Setting) -> None:
