@@ -214,6 +214,20 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file that the user has named, complete or as it was; a device, a pipe or what a link leads to is written as it comes.
+
+    Root would else put a file in the place of /dev/stdout, or of /dev/null.
+    """
+    if not path.is_symlink() and (path.is_file() or not path.exists()):
+        with replacing(path) as file:
+            yield file
+        return
+    with open(path, "wb") as file:
+        yield file
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a small file in place of the one that is there, at once."""
     with replacing(path) as file:

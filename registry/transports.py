@@ -119,13 +119,13 @@ def target(place: Place, settings: Settings) -> Iterator[Target]:
                 end = LayoutEnd(folder := _folder(resources, place), place.tag)
                 end.prepare()
                 yield end
-                with layout.replacing(Path(place.path)) as file:
+                with layout.writing(Path(place.path)) as file:
                     archives.pack_layout(folder, file)
             case _:
                 store = Store.open(_folder(resources, place))
                 name = Reference.parse(place.tag or "image:latest")
                 yield StoreEnd(store, str(name))
-                with layout.replacing(Path(place.path)) as file:
+                with layout.writing(Path(place.path)) as file:
                     image = store.find(str(name))
                     archives.save(store, [(image, (name,) if place.tag else ())], file, docker=True)
 

@@ -57,21 +57,16 @@ def _names(output: Output, request: BuildRequest) -> tuple[Reference, ...]:
 
 
 @contextlib.contextmanager
-def _opened(dest: str | None) -> Iterator[BinaryIO]:
-    """The file, complete or not there at all; `-` is standard output."""
+def opened(dest: str | None) -> Iterator[BinaryIO]:
+    """The file, complete or as it was; `-` is standard output."""
     if dest in (None, "-"):
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    path = Path(str(dest))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+    from pybuild.registry.layout import writing
+
+    with writing(Path(str(dest))) as file:
+        yield file
 
 
 def _archive(image: Image, output: Output, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:
@@ -83,14 +78,14 @@ def _archive(image: Image, output: Output, request: BuildRequest, workspace: Wor
         return
     from pybuild.registry.archives import save
 
-    with _opened(output.dest) as file:
+    with opened(output.dest) as file:
         save(workspace.store, [(image, names)], file, docker=output.type == "docker")
 
 
 def _tar(image: Image, output: Output, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:
     from pybuild.builder.publishing.filesystem import write_tar
 
-    with _opened(output.dest) as file:
+    with opened(output.dest) as file:
         write_tar(image, workspace, file)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 
 import click
 
 from pybuild import api
-from pybuild.builder.publishing.export import check_folder
+from pybuild.builder.errors import ExportError
+from pybuild.builder.publishing.export import check_folder, opened
 from pybuild.cli.completion import FILE, IMAGE
 
 
@@ -24,11 +23,8 @@ def command(names: tuple[str, ...], output: str | None) -> None:
         api.save(names, sys.stdout.buffer)
         return
     check_folder(output, "FILE")
-    temporary = f"{output}.{os.getpid()}"
     try:
-        with open(temporary, "wb") as file:
+        with opened(output) as file:
             api.save(names, file)
-        os.replace(temporary, output)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+    except PermissionError as error:
+        raise ExportError(f"cannot write {output}: {error.strerror}", hint="choose another FILE") from error

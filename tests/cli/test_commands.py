@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -130,6 +134,22 @@ def test_save_and_load(cli, context, tmp_path, monkeypatch):
     code, out, _ = cli("--root", tmp_path / "other", "load", "-i", tmp_path / "a.tar")
     assert (code, out) == (0, "Loaded image: a:1\n")
     assert cli("--root", tmp_path / "other", "inspect", "-f", "{{.Id}}", "a:1")[1].strip() == identity
+
+
+def test_a_device_and_a_link_are_written_through(cli, context, tmp_path):
+    """Root's /dev/null and /dev/stdout stay what they are."""
+    assert cli("build", "-t", "a:1", context)[0] == 0
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for number, (command, *rest) in enumerate([("save", "a:1", "-o"), ("copy", "store:a:1"), ("build", context, "-o")]):
+        pipe = tmp_path / f"pipe{number}"
+        os.mkfifo(pipe)
+        for place in (pipe, tmp_path / "link"):
+            target = {"copy": f"oci-archive:{place}", "build": f"type=oci,dest={place}"}.get(command, place)
+            with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) if place == pipe else contextlib.nullcontext():
+                assert cli(command, *rest, target)[0] == 0
+            assert pipe.is_fifo() and (tmp_path / "link").is_symlink()
+        assert tarfile.is_tarfile(tmp_path / "target")
+        (tmp_path / "target").unlink()
 
 
 ERRORS = [
