@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import tarfile
 
 import pytest
 
@@ -139,3 +140,25 @@ def test_a_run_is_given_secrets(foreign_layout, tmp_path):
     assert pybuild.build(folder, secrets=[secret], build_contexts=contexts)
     with pytest.raises(pybuild.BuildError, match="'s' is required"):
         pybuild.build(folder, build_contexts=contexts, no_cache=True)
+
+
+def test_what_changes_while_it_is_copied_is_not_kept_for_later(context, tmp_path):
+    """The key was of the file as it was, and the layer has the file as it is now."""
+    said = []
+
+    class Meddler:
+        def emit(self, event):
+            if type(event).__name__ == "StepStarted" and event.name.startswith("COPY"):
+                (context / "a").write_text("CONTENT")
+            elif type(event).__name__ == "Notice":
+                said.append(event.message)
+
+    def copied():
+        pybuild.build(context, outputs=[pybuild.Output("tar", str(tmp_path / "out.tar"))])
+        with tarfile.open(tmp_path / "out.tar") as archive:
+            return archive.extractfile("a").read()
+
+    pybuild.build(context, progress=Meddler())
+    assert any("files changed while they were copied" in message for message in said)
+    (context / "a").write_text("content")
+    assert copied() == b"content"

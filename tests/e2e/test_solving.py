@@ -40,10 +40,11 @@ def content(root, *names: str) -> dict[str, bytes]:
     return found
 
 
-def test_identical_steps_of_one_build_run_once(events, context, root):
+@pytest.mark.parametrize("options", [(), ("--no-cache",)])
+def test_identical_steps_of_one_build_run_once(events, context, root, options):
     stages = "".join(f"FROM ubuntu AS {name}\n{SAME}\n" for name in "abc")
     folder = context(stages + "FROM a\n" + "".join(f"COPY --from={name} /id /{name}\n" for name in "abc"))
-    found = events(folder, "-t", "x")
+    found = events(folder, "-t", "x", *options)
     names = {event["step"]: event["name"] for event in found if event["event"] == "StepStarted"}
     ran = [event for event in found if event["event"] == "Worked" and event["action"] == "make" and names[event["step"]] == SAME]
     assert len(ran) == 1

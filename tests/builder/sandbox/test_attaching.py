@@ -13,7 +13,7 @@ import pytest
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.layers.changes import changes
 from pybuild.builder.layers.index import MergedView, TreeView
-from pybuild.builder.sandbox.folders import make_overlay
+from pybuild.builder.sandbox.folders import clear, make_overlay
 from pybuild.builder.sandbox.spec import Attachment, Folder, Memory, Overlay, Secret
 from pybuild.builder.steps.accounts import Account
 
@@ -221,3 +221,15 @@ def test_mount_points_are_taken_away_from_the_layer_alone(sandbox, tmp_path):
     assert os.readlink(upper / "etc") == str(outside)
     assert sorted(os.listdir(outside)) == ["hostname", "hosts", "resolv.conf"]
     assert outside.stat().st_mtime == 1
+
+
+def test_of_mount_points_those_go_that_hold_nothing(tmp_path):
+    for name in ("made/inner", "made/used"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "made/file").touch()
+    (tmp_path / "made/written").write_text("by the command")
+    (tmp_path / "made/used/file").write_text("by the command")
+    os.utime(tmp_path / "made", (5, 5))
+    clear(str(tmp_path), ("made", "made/inner", "made/used", "made/file", "made/written"))
+    assert sorted(os.listdir(tmp_path / "made")) == ["used", "written"]
+    assert os.stat(tmp_path / "made").st_mtime == 5, "what is made for a mount is not the command's doing"
