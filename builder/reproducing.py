@@ -12,7 +12,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from pybuild.builder.build import build
 from pybuild.builder.errors import NotReproducible
@@ -92,7 +91,7 @@ def verify_reproducible(request: BuildRequest, *, workspace: Workspace, progress
 
 def _built(request: BuildRequest, workspace: Workspace, root: str, progress: Progress) -> Image:
     """One build in a store of its own, which begins with all images of the workspace."""
-    with Workspace.open(Path(root)) as own:
+    with Workspace.open(root) as own:
         for digest in workspace.store.blobs():
             os.link(workspace.store.path(digest), own.store.path(digest))
         own.store.put_index(workspace.store.index())
@@ -115,16 +114,23 @@ def _elsewhere(request: BuildRequest, place: str) -> Iterator[BuildRequest]:
 
 def _copy(source: str, target: str) -> None:
     """Copy a folder, the last names first."""
-    os.makedirs(target)
-    with os.scandir(source) as found:
-        items = sorted(found, key=lambda item: item.name, reverse=True)
-    for item in items:
-        place = f"{target}/{item.name}"
-        if item.is_dir(follow_symlinks=False):
-            _copy(item.path, place)
-        elif item.is_symlink() or item.is_file(follow_symlinks=False):
-            shutil.copy2(item.path, place, follow_symlinks=False)
-    shutil.copystat(source, target)
+    made: list[tuple[str, str]] = []
+    pending = [(source, target)]
+    while pending:
+        folder, copy = pending.pop()
+        os.makedirs(copy)
+        made.append((folder, copy))
+        with os.scandir(folder) as found:
+            items = sorted(found, key=lambda item: item.name, reverse=True)
+        for item in items:
+            place = f"{copy}/{item.name}"
+            if item.is_dir(follow_symlinks=False):
+                pending.append((item.path, place))
+            elif item.is_symlink() or item.is_file(follow_symlinks=False):
+                shutil.copy2(item.path, place, follow_symlinks=False)
+    # When nothing more is made in them.
+    for folder, copy in reversed(made):
+        shutil.copystat(folder, copy)
 
 
 @contextlib.contextmanager
@@ -146,7 +152,7 @@ def _adopt(image: Image, root: str, workspace: Workspace, request: BuildRequest)
 
 
 def _explained(one: Image, two: Image, first: str, second: str) -> NotReproducible:
-    with Workspace.open(Path(first)) as mine, Workspace.open(Path(second)) as theirs:
+    with Workspace.open(first) as mine, Workspace.open(second) as theirs:
         lines = [f"  {what}" for what in _config_differences(one, two)]
         makers = [entry.created_by or "?" for entry in one.config.history if not entry.empty_layer]
         offset = len(one.config.diff_ids) - len(makers)

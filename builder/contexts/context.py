@@ -46,6 +46,8 @@ class Context:
         self._children: dict[str, tuple[Entry, ...]] = {}
         self._identities: dict[str, tuple[int, int]] = {}
         self._stamps: dict[str, FileStamp] = {}
+        # Of ignored directories, whether something in them is not.
+        self._leads_on: dict[str, bool] = {}
 
     @classmethod
     def open(cls, root: str, ignore_names: Sequence[str] = (".dockerignore",), *, called: str = "the context") -> Context:
@@ -134,7 +136,32 @@ class Context:
         return is_directory and self.ignore.has_exceptions and self._has_visible(path)
 
     def _has_visible(self, path: str) -> bool:
-        return any(self._is_visible(f"{path}/{item.name}", item.is_dir(follow_symlinks=False)) for item in self._scan(path))
+        """Whether there is something in an ignored directory that is not ignored; none on the way to it is asked again."""
+        looked_at: list[str] = []
+        pending = [path]
+        while pending:
+            directory = pending.pop()
+            found = self._leads_on.get(directory)
+            if found is None:
+                found = self._look_for_visible(directory, pending)
+                looked_at.append(directory)
+            if found:
+                while directory != path:
+                    self._leads_on[directory] = True
+                    directory = directory.rpartition("/")[0]
+                self._leads_on[path] = True
+                return True
+        self._leads_on.update(dict.fromkeys(looked_at, False))
+        return False
+
+    def _look_for_visible(self, directory: str, pending: list[str]) -> bool:
+        for item in self._scan(directory):
+            name = f"{directory}/{item.name}"
+            if not self.ignore.hides(name):
+                return True
+            if item.is_dir(follow_symlinks=False):
+                pending.append(name)
+        return False
 
     # What is in it
 

@@ -36,12 +36,13 @@ def image_config(graph: BuildGraph, results: Mapping[int, Result], moment: Calla
 
 def image_layers(graph: BuildGraph, results: Mapping[int, Result], base: Image | None) -> tuple[Descriptor, ...]:
     """The layers of the target, lowest first, all under OCI's media types."""
-    below = tuple(_as_oci(layer) for layer in base.manifest.layers) if base else ()
+    below = tuple(as_oci(layer) for layer in base.manifest.layers) if base else ()
     own = (results[n].layer for n in graph.chain(graph.target.last) if n in results)
     return below + tuple(layer.descriptor for layer in own if layer is not None)
 
 
-def _as_oci(layer: Descriptor) -> Descriptor:
+def as_oci(layer: Descriptor) -> Descriptor:
+    """A layer under OCI's media type; one that may not be redistributed keeps its own."""
     if layer.media_type in media.FOREIGN_LAYERS:
         return layer
     return Descriptor(media.layer_type(media.LAYERS[layer.media_type]), layer.digest, layer.size)

@@ -136,7 +136,7 @@ class _Localiser:
         folder = self._folder()
         path = f"{folder}.input"
         with open(path, "xb") as file:
-            self._copy(self._input(), file)
+            self._copy(self._input(), file, "stdin")
         if self._unpack(path, folder, "stdin"):
             return self._inside(request, folder, "stdin")
         if request.dockerfile is not None:
@@ -218,21 +218,21 @@ class _Localiser:
         """The one file of a context that is no archive, as BuildKit has it: for its owner alone."""
         with open(path, "rb") as source, open(f"{folder}/{_ONLY_FILE}", "xb") as target:
             os.chmod(target.fileno(), 0o600)
-            self._copy(source, target)
+            self._copy(source, target, "the context's file")
 
     def _input(self) -> BinaryIO:
         return self._stdin or sys.stdin.buffer
 
-    def _copy(self, source: BinaryIO, target: BinaryIO) -> None:
+    def _copy(self, source: BinaryIO, target: BinaryIO, name: str) -> None:
         size = 0
         try:
             while block := source.read(_BLOCK):
                 size += len(block)
                 if size > _MOST_BYTES:
-                    raise ContextError(f"standard input: over {_MOST_BYTES} bytes")
+                    raise ContextError(f"{name}: over {_MOST_BYTES} bytes")
                 target.write(block)
         except OSError as error:
-            raise ContextError(f"cannot keep standard input: {error.strerror}", hint="is the disk full?") from error
+            raise ContextError(f"cannot keep {name}: {error.strerror}", hint="is the disk full?") from error
 
     def _read_text(self, file: BinaryIO, name: str) -> bytes:
         content = file.read(_LARGEST_TEXT + 1)

@@ -16,13 +16,14 @@ from pybuild.builder.layers.compression import Compression
 from pybuild.builder.layers.entry import Entry
 from pybuild.builder.layers.packing import pack
 from pybuild.builder.output import harmless
+from pybuild.builder.publishing.assemble import as_oci
 from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.sandbox.spec import Command
 from pybuild.builder.sandbox.terminal import run_on_terminal
 from pybuild.builder.steps.roots import Root
 from pybuild.builder.steps.snapshots import Snapshots
 from pybuild.builder.workspace import Layer, Workspace
-from pybuild.registry import Descriptor, Digest, History, ImageConfig, Manifest, Platform, Reference, RunConfig, media
+from pybuild.registry import Digest, History, ImageConfig, Manifest, Platform, Reference, RunConfig, media
 from pybuild.values import frozen, replace
 
 _SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh")
@@ -75,7 +76,7 @@ def keep(failure: Failure, workspace: Workspace, *, compression: str, now: str) 
     step, snapshots = failure.step, failure.snapshots
     layers = []
     for piece in snapshots.pieces(step.parent):
-        layers.append(Layer(_as_oci(workspace.blob(piece)), piece.diff_id) if isinstance(piece, Layer) else packed(piece))
+        layers.append(Layer(as_oci(workspace.blob(piece)), piece.diff_id) if isinstance(piece, Layer) else packed(piece))
     layers.append(packed(changes(failure.root.changes(failure.missing), snapshots.readable(step.parent))))
     config = ImageConfig(
         snapshots.platform(step.parent) or Platform.here(),
@@ -91,7 +92,3 @@ def keep(failure: Failure, workspace: Workspace, *, compression: str, now: str) 
     name = Reference.parse(f"{_REPOSITORY}:{Digest(descriptor.digest).short}")
     workspace.store.tag(workspace.store.add(manifest.raw, manifest.media_type), name)
     return name
-
-
-def _as_oci(layer: Descriptor) -> Descriptor:
-    return Descriptor(media.layer_type(media.LAYERS[layer.media_type]), layer.digest, layer.size)

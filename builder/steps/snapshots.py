@@ -80,8 +80,7 @@ class Snapshots:
 
     def stack(self, last: int) -> tuple[Form, ...]:
         """The layers of the file system after step `last`, topmost first."""
-        source = self._graph.steps[self._graph.chain(last)[0]]
-        image = self._images.get(source.digest or "") if isinstance(source, SourceStep) else None
+        image = self._base(last)
         base = [Form(layer=layer) for layer in layers_of(image)] if image else []
         own = [self._forms[number] for number in self._graph.file_steps(last)]
         return tuple(form for form in reversed((*base, *own)) if not form.is_empty)
@@ -163,9 +162,12 @@ class Snapshots:
 
     def platform(self, last: int) -> Platform | None:
         """What the base image is for; None without one."""
-        source = self._graph.steps[self._graph.chain(last)[0]]
-        image = self._images.get(source.digest or "") if isinstance(source, SourceStep) else None
+        image = self._base(last)
         return image.config.platform if image else None
+
+    def _base(self, last: int) -> Image | None:
+        source = self._graph.steps[self._graph.chain(last)[0]]
+        return self._images.get(source.digest or "") if isinstance(source, SourceStep) else None
 
     def read(self, last: int, *paths: str) -> dict[str, bytes | None]:
         """The contents of small files after step `last`, None for one that is not there."""

@@ -5,11 +5,14 @@ import socket
 
 import pytest
 
+import pybuild
 from pybuild.builder.contexts.context import Context
 from pybuild.builder.errors import BuildError, ContextError, CopyError
 from pybuild.builder.layers.entry import BytesContent, Kind
+from pybuild.builder.layers.index import walk
 from pybuild.builder.layers.selection import Choice
 from pybuild.builder.records.database import Database
+from pybuild.builder.workspace import remove
 
 OLD = 1_600_000_000
 
@@ -124,3 +127,30 @@ def test_what_changes_while_it_is_copied_is_seen(folder):
     assert not context.has_changed(entries)
     (folder / "a").write_text("changed")
     assert context.has_changed(entries)
+
+
+@pytest.fixture
+def deep(folder):
+    """A directory of the context with others in it, deeper than Python's stack and pytest go, and two files at their end."""
+    place = str(folder / "deep")
+    for _ in range(1100):
+        os.mkdir(place)
+        place += "/d"
+    for name in ("kept", "left-out"):
+        open(place.removesuffix("d") + name, "x").close()
+    yield folder
+    remove(str(folder / "deep"))
+
+
+def test_what_an_exception_brings_back_may_lie_deep(deep, database):
+    (deep / ".dockerignore").write_text("deep\n!**/kept\n")
+    context = Context.open(str(deep))
+    found = [entry.name for entry in walk(context, "") if entry.kind is Kind.FILE]
+    assert "kept" in found and "left-out" not in found
+    assert digest(deep, database)
+
+
+@pytest.mark.slow
+def test_a_context_that_lies_deep_is_built_twice(deep, tmp_path_factory):
+    (deep / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    assert pybuild.build(deep, verify_reproducible=True, timestamp=0, root=tmp_path_factory.mktemp("other") / "store")
