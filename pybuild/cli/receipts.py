@@ -17,8 +17,8 @@ def begin(paths: Mapping[str, str | None]) -> None:
     for option, path in paths.items():
         if path is not None:
             check_folder(path, option)
-            # A terminal, a pipe or /dev/null stays.
-            if os.path.isfile(path):
+            # A terminal, a pipe and /dev/null stay, and so does a link: /dev/stdout is one, and may lead to a file.
+            if os.path.isfile(path) and not os.path.islink(path):
                 os.unlink(path)
 
 
