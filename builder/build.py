@@ -19,7 +19,7 @@ from pybuild.builder.planning.refusal import refuse
 from pybuild.builder.publishing.assemble import image_config, image_layers
 from pybuild.builder.records.cache import CacheOf, LocalCache, Result
 from pybuild.builder.records.keys import history_keys, own_keys, step_keys
-from pybuild.builder.records.recording import Recorder, recorded
+from pybuild.builder.records.recording import Recorder, called, recorded
 from pybuild.builder.request import BuildRequest, BuildResult, Output
 from pybuild.builder.steps.announcing import announce_cached, announcer
 from pybuild.builder.workspace import Workspace
@@ -55,7 +55,7 @@ def build(
         progress.emit(Notice("pybuild.db was damaged, and is begun anew: what earlier builds did is forgotten"))
     try:
         with workspace.store.lock("build", exclusive=False), localised(request, workspace) as here:
-            result = _Build(here, workspace, progress, cache, executor).run(started)
+            result = _Build(here, workspace, progress, cache, executor).run(started, called(request))
     except KeyboardInterrupt:
         raise Interrupted("interrupted") from None
     workspace.clean()
@@ -79,7 +79,7 @@ class _Build:
         self._contexts: dict[str, Context] = {}
         self._remotes: Remotes | None = None
 
-    def run(self, started: float) -> BuildResult:
+    def run(self, started: float, dockerfile: str) -> BuildResult:
         if self._request.outputs or self._request.push:
             from pybuild.builder.publishing.export import check_outputs
 
@@ -92,7 +92,8 @@ class _Build:
                 from pybuild.builder.publishing.uploading import uploading
 
                 uploads = stack.enter_context(uploading(request, self._workspace, self._progress))
-            recorder = stack.enter_context(recorded(plan, request, self._workspace, uploads or self._progress))
+            listener = uploads or self._progress
+            recorder = stack.enter_context(recorded(plan, request, self._workspace, listener, dockerfile=dockerfile))
             if uploads is not None and (base := _base(plan)):
                 uploads.expect(image_layers(plan.graph, {}, base))
             results = self._solve(plan, recorder)

@@ -145,7 +145,7 @@ def _why(step: Explained, found: Explanation, now: float, paint: Paint, *, is_al
 def _maker(step: Explained, found: Explanation, now: float) -> str:
     """Whose result a hit is."""
     if step.maker is None:
-        return "a build that is not in the history any more"
+        return "a build that is not in the history of this store"
     if step.maker.number == found.build.number:
         return "made in this build, by an equal step"
     is_of_same = step.maker.tags == found.build.tags

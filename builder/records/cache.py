@@ -43,7 +43,10 @@ class Kept:
 
 
 class Cache(Protocol):
-    """Results of steps, and what they stood on. What is found is at hand; safe for several threads and several builds."""
+    """Results of steps, and what they stood on. What is found is at hand; safe for several threads and several builds.
+
+    A cache that cannot be reached, or that finds something wrong, answers as one that has nothing: what it raises ends the build.
+    """
 
     def packed(self, key: str, compression: str) -> Result | None:
         """The result of a step, if there is one whose layer has this compression, or that has no layer."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from pybuild.builder.contexts.context import is_local
 from pybuild.builder.events import CANCELED as CANCELED_ERROR
 from pybuild.builder.events import Event, Finished, Progress, Recorded, StepFinished
 from pybuild.builder.graph import BuildGraph, MetaStep, SourceStep, Step
@@ -56,24 +57,43 @@ class Recorder:
 
 
 @contextmanager
-def recorded(plan: Plan, request: BuildRequest, workspace: Workspace, progress: Progress) -> Iterator[Recorder]:
-    """A recorder for one build; its row is written on leaving, also after an error."""
+def recorded(
+    plan: Plan, request: BuildRequest, workspace: Workspace, progress: Progress, *, dockerfile: str
+) -> Iterator[Recorder]:
+    """A recorder for one build of what is `called` so; its row is written on leaving, also after an error."""
     recorder, started = Recorder(progress), time.time()
     try:
         yield recorder
     finally:
         if recorder.keys:
-            _write(plan, request, workspace, recorder, started)
+            _write(plan, request, workspace, recorder, started, dockerfile)
 
 
-def _name_of(request: BuildRequest) -> str:
-    """The Dockerfile, as a path if it is a file."""
-    if request.inline is not None:
-        return request.inline.name
-    return os.path.abspath(request.dockerfile or os.path.join(request.context, "Dockerfile"))
+def called(request: BuildRequest) -> str:
+    """How the history calls the Dockerfile of a request as the user made it: builds of the same one are compared.
+
+    It is a path if it is a file, and tells what it is for, or where it is, if it comes from elsewhere.
+    """
+    context, file = request.context, request.dockerfile
+    if file not in (None, "-") and is_local(file) and is_local(context):
+        return os.path.abspath(file)
+    place = os.path.abspath(context) if is_local(context) else _elsewhere(context)
+    if file is None:
+        return os.path.join(place, "Dockerfile") if is_local(context) else place
+    if file != "-" and is_local(file):
+        return f"{file} of {place}"
+    return f"{_elsewhere(file)} for {place}"
 
 
-def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Recorder, started: float) -> None:
+def _elsewhere(place: str) -> str:
+    if place == "-":
+        return "stdin"
+    from pybuild.registry.redaction import redacted
+
+    return redacted(place)
+
+
+def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Recorder, started: float, dockerfile: str) -> None:
     history, graph, keys = History(workspace.database), plan.graph, recorder.keys
     name = sha256(repr((_FORMAT, keys, plan.source.name, plan.source.text)).encode(errors="surrogateescape")).hexdigest()
     content = None if history.has_outline(name) else outline(graph, keys, recorder.reads(graph))
@@ -82,7 +102,7 @@ def _write(plan: Plan, request: BuildRequest, workspace: Workspace, recorder: Re
         0,
         started,
         time.time() - started,
-        _name_of(request),
+        dockerfile,
         request.target or "",
         tuple(tag.familiar for tag in request.tags),
         recorder.image,

@@ -33,8 +33,10 @@ class Executor(Protocol):
     def run(self, step: RunStep, snapshots: Snapshots, place: str, *, output: Output, check: Callable[[], None]) -> Form:
         """Run a step over the file systems that it names; what it changed, as the directory `place` or as a layer in the store.
 
-        A layer has the compression of the build, and no time behind its timestamp. `check` is called while something is waited
-        for, and may raise. Raises StepFailed and SandboxError.
+        The directory is not there yet, and becomes what overlay calls an upper one: what is new or changed alone, a character
+        device 0:0 for what was deleted, overlay's attribute `opaque` on a directory that hides the one below; who cannot make these
+        gives a layer. A layer has the compression of the build, and no time behind its timestamp. `check` is called while something
+        is waited for, and may raise. Raises StepFailed and SandboxError.
         """
 
     def interrupt(self) -> None:
