@@ -76,10 +76,9 @@ def build(
     `compression` is gzip, zstd or none, with `:level`. `timestamp` takes the place of the clock in the image: seconds since
     1970, or the name of what has a time, such as `context`. `allow` has entitlements (security.insecure, network.host), `ssh`
     agents by their ids: a socket or keys, none for $SSH_AUTH_SOCK; `add_hosts` names with addresses; `shm_size` is bytes.
-    `progress` hears of everything that happens, and of ten ticks a second while steps are made; what it raises ends the build, which
-    is how another thread ends one. A Dockerfile with RUN should be built before the process starts threads; an
-    ordinary user's is built by a child of this process, in a user namespace. Raises BuildError, DockerfileError,
-    RegistryError.
+    `progress` hears of everything that happens, and of ten ticks a second while steps are made; what it raises ends the build,
+    which is how another thread ends one. A Dockerfile with RUN should be built before the process starts threads; an ordinary
+    user's is built by a child of this process, in a user namespace. Raises BuildError, DockerfileError, RegistryError.
     """
     from pybuild.builder.build import build as build_request
 

@@ -34,9 +34,9 @@ class Executor(Protocol):
         """Run a step over the file systems that it names; what it changed, as the directory `place` or as a layer in the store.
 
         The directory is not there yet, and becomes what overlay calls an upper one: what is new or changed alone, a character
-        device 0:0 for what was deleted, overlay's attribute `opaque` on a directory that hides the one below; who cannot make these
-        gives a layer. A layer has the compression of the build, and no time behind its timestamp. `check` is called while something
-        is waited for, and may raise. Raises StepFailed and SandboxError.
+        device 0:0 for what was deleted, overlay's attribute `opaque` on a directory that hides the one below. Who cannot make
+        these gives a layer: it has the compression of the build, and no time behind its timestamp. `check` is called while
+        something is waited for, and may raise. Raises StepFailed and SandboxError.
         """
 
     def interrupt(self) -> None:

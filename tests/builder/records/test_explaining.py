@@ -118,9 +118,15 @@ def test_what_hits_have_saved_is_said():
 
 def test_thousands_of_steps_are_explained_at_once():
     def steps(key):
-        return tuple(trace(n, f"RUN {n}", kind="RunStep" if n else "SourceStep", below=n - 1 if n else None, key=key) for n in range(4000))
+        return tuple(
+            trace(n, f"RUN {n}", kind="RunStep" if n else "SourceStep", below=n - 1 if n else None, key=key) for n in range(4000)
+        )
 
-    old, new, third = build(1, *steps("1")), build(2, *steps("2")), build(3, *steps("2"), **{f"s{n}": HIT for n in range(2, 4000)})
+    old, new, third = (
+        build(1, *steps("1")),
+        build(2, *steps("2")),
+        build(3, *steps("2"), **{f"s{n}": HIT for n in range(2, 4000)}),
+    )
     started = time.monotonic()
     changes = explained(new, old).steps[-1].changes
     assert [change.name for change in changes] == ["[1/9]"]
