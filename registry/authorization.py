@@ -15,7 +15,7 @@ from pybuild.registry.challenge import Challenge, preferred
 from pybuild.registry.credentials import Credentials
 from pybuild.registry.document import Fields, load
 from pybuild.registry.endpoint import is_local
-from pybuild.registry.errors import AuthenticationFailed
+from pybuild.registry.errors import AuthenticationFailed, RegistryError, TransferError
 from pybuild.registry.redaction import keep_secret
 from pybuild.values import frozen
 
@@ -57,7 +57,8 @@ class Authorization:
     """Headers for one registry, remembered by scopes. Safe for threads: four blobs fetch one token.
 
     A token is replaced before it expires, so that an upload of hours does not trip over it. Credentials that the token server
-    refuses do not keep from what everybody may pull. With `is_login`, an identity token is asked for.
+    refuses do not keep from what everybody may pull, and no more do a file or a helper that cannot say which they are. With
+    `is_login`, an identity token is asked for.
     """
 
     def __init__(
@@ -66,10 +67,14 @@ class Authorization:
         *,
         insecure: bool,
         ask: Callable[[TokenRequest], bytes],
+        find: Callable[[], Credentials | None] | None = None,
         is_login: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`find` is asked for credentials once something is demanded: a helper is a process, and may want to be unlocked."""
         self.credentials = credentials
+        self._find = find
+        self._trouble: RegistryError | None = None
         self.identity_token: str | None = None
         self._insecure = insecure
         self._ask = ask
@@ -100,6 +105,7 @@ class Authorization:
         if challenge is None:
             return None
         with self._mutex:
+            self._look(scopes)
             token = self._tokens.get(scopes)
             known = self._basic() if self._is_basic else token.header if token else None
             if known != used:
@@ -128,6 +134,24 @@ class Authorization:
             token = self._tokens[scopes] = self._token(challenge, (*token.asked, *more), url)
             return token.header
 
+    def explained(self, error: TransferError) -> TransferError:
+        """A refusal, with the reason why there were no credentials to show, if it is that."""
+        if self._trouble is not None and isinstance(error, AuthenticationFailed):
+            error.hint = f"{self._trouble.message}" + (f": {self._trouble.hint}" if self._trouble.hint else "")
+        return error
+
+    def _look(self, scopes: Scopes) -> None:
+        """Find out who we are. Raises RegistryError where nothing can be done without."""
+        if self._find is None:
+            return
+        try:
+            self.credentials = self._find()
+        except RegistryError as error:
+            if not _is_reading(scopes):
+                raise
+            self._trouble = error
+        self._find = None
+
     def _basic(self) -> str | None:
         if self.credentials is None or not self.credentials.username:
             return None
@@ -148,7 +172,7 @@ class Authorization:
         try:
             fields = Fields(load(self._ask(self._request(realm, service, scopes, self.credentials)), realm), realm)
         except AuthenticationFailed:
-            if self.credentials is None or self._is_login or not all(text.endswith(":pull") for text in scopes):
+            if self.credentials is None or self._is_login or not _is_reading(scopes):
                 raise
             # An old password must not keep from what is public; what is not, the registry refuses by its own word.
             fields = Fields(load(self._ask(self._request(realm, service, scopes, None)), realm), realm)
@@ -174,6 +198,10 @@ class Authorization:
         offline = [("offline_token", "true")] if self._is_login else []
         query = urlencode([*asked, *account, *offline, *(("scope", text) for text in scopes)])
         return TokenRequest(f"{realm}{'&' if '?' in realm else '?'}{query}", self._basic() if mine is not None else None)
+
+
+def _is_reading(scopes: Scopes) -> bool:
+    return all(text.endswith(":pull") for text in scopes)
 
 
 def _is_covered(wanted: str, asked: Scopes) -> bool:

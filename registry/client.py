@@ -129,20 +129,18 @@ class Client:
         self.patience = patience or Patience()
         self._insecure = insecure
         self._environ = os.environ if environ is None else environ
-        self._credentials = credentials or find(registry, path=path, environ=self._environ)
-        self._authorization = Authorization(self._credentials, insecure=insecure, ask=self._ask, is_login=is_login)
+        ours = None if credentials else functools.partial(find, registry, path=path, environ=self._environ)
+        self._authorization = Authorization(credentials, insecure=insecure, ask=self._ask, find=ours, is_login=is_login)
         self._places = endpoints(registry, insecure=insecure)
         self._place: str | None = self._places[0] if len(self._places) == 1 else None
         self._choosing = threading.Lock()
         self._has_answered = False
         self._session = _Session()
         # What a redirect leads to is not shown our certificate, and not trusted for the registry's authorities.
-        elsewhere = functools.partial(certificates.context, None, self._environ, insecure=insecure)
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(elsewhere, connections))
-        ours = functools.partial(certificates.context, registry, self._environ, insecure=insecure)
-        for place in self._places:
-            self._session.mount(f"{place}/", _Adapter(ours, connections))
+        mounted = {"http://": None, "https://": None} | {f"{place}/": registry for place in self._places}
+        for prefix, whose in mounted.items():
+            context = functools.partial(certificates.context, whose, self._environ, insecure=insecure)
+            self._session.mount(prefix, _Adapter(context, connections))
 
     @property
     def identity_token(self) -> str | None:
@@ -225,7 +223,9 @@ class Client:
             if response.status_code not in accept:
                 answer = Answer(response.url, response.status_code, _lowered(response.headers), stream.read_some())
                 is_elsewhere = host(response.url) != host(base)
-                raise answers.refusal(answer, subject, self.registry, credentials=self._credentials, is_elsewhere=is_elsewhere)
+                mine = self._authorization
+                refusal = answers.refusal(answer, subject, self.registry, credentials=mine.credentials, is_elsewhere=is_elsewhere)
+                raise mine.explained(refusal)
             yield stream
 
     def _stream(self, response: requests.Response, subject: str) -> Stream:
@@ -356,7 +356,8 @@ class Client:
                         return stream.read_text()
                     if response.status_code not in RETRIED_STATUSES or is_last:
                         answer = Answer(response.url, response.status_code, {}, stream.read_some())
-                        raise answers.no_token(answer, self.registry, credentials=self._credentials)
+                        refusal = answers.no_token(answer, self.registry, credentials=self._authorization.credentials)
+                        raise self._authorization.explained(refusal)
                     retry_after = seconds_of(response.headers.get("Retry-After", ""))
             except BrokenOff:
                 if is_last:

@@ -1,6 +1,6 @@
 """Who we are to a registry: what `pybuild login`, `docker login` and `podman login` wrote down.
 
-Reads `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`, else `$REGISTRY_AUTH_FILE` and podman's `auth.json`:
+Reads `$REGISTRY_AUTH_FILE`, then `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`, and podman's `auth.json`:
 `auths`, `credHelpers` and `credsStore`. `login.py` writes them. Source: docker/cli, cli/config; containers-auth.json(5).
 """
 
@@ -57,8 +57,12 @@ def find(registry: str, *, path: str = "", environ: Mapping[str, str]) -> Creden
     return None
 
 
-def docker_file(environ: Mapping[str, str]) -> Path:
-    """docker's file, which a login is written to."""
+def login_file(environ: Mapping[str, str]) -> Path:
+    """What a login is written to: the file that is read first."""
+    return _files(environ)[0]
+
+
+def _docker_file(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("DOCKER_CONFIG") or _home(environ) / ".docker") / "config.json"
 
 
@@ -67,9 +71,8 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 
 def _files(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    files = [docker_file(environ)]
-    if auth_file := environ.get("REGISTRY_AUTH_FILE"):
-        files.append(Path(auth_file))
+    auth_file = environ.get("REGISTRY_AUTH_FILE")
+    files = [*([Path(auth_file)] if auth_file else ()), _docker_file(environ)]
     runtime = environ.get("XDG_RUNTIME_DIR")
     # Without a session, as under cron, podman has it here.
     files.append(Path(runtime) / "containers" / "auth.json" if runtime else Path(f"/run/containers/{os.geteuid()}/auth.json"))

@@ -23,7 +23,7 @@ def get(helper: str, key: str, source: str) -> tuple[str, str] | None:
     if code:
         if _is_not_found(said):
             return None
-        raise _failed(helper, key, said)
+        raise _failed(helper, key, said, code)
     try:
         fields = Fields(json.loads(said), f"docker-credential-{helper}")
     except ValueError as error:
@@ -39,14 +39,14 @@ def store(helper: str, key: str, username: str, secret: str, source: str) -> Non
     document = dump({"ServerURL": key, "Username": username, "Secret": secret})
     code, said = _call(helper, "store", document, source)
     if code:
-        raise _failed(helper, key, said)
+        raise _failed(helper, key, said, code)
 
 
 def erase(helper: str, key: str, source: str) -> bool:
     """Have a secret forgotten; False when there was none. Raises RegistryError."""
     code, said = _call(helper, "erase", key.encode(), source)
     if code and not _is_not_found(said):
-        raise _failed(helper, key, said)
+        raise _failed(helper, key, said, code)
     return code == 0
 
 
@@ -56,17 +56,24 @@ def _call(helper: str, verb: str, content: bytes, source: str) -> tuple[int, str
     program = f"docker-credential-{helper}"
     try:
         done = subprocess.run([program, verb], input=content, capture_output=True, timeout=_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
         raise RegistryError(
-            f"{source} names the credential helper {program}, which cannot be run: {error}", hint="install it, or log in anew"
+            f"the credential helper {program} of {source} said nothing for {_SECONDS} seconds", hint="does it wait for a window?"
+        ) from error
+    except OSError as error:
+        raise RegistryError(
+            f"{source} names the credential helper {program}, which cannot be run: {error.strerror}",
+            hint="install it, or take it out of that file and log in again",
         ) from error
     said = done.stdout if done.returncode == 0 else done.stdout + done.stderr
     return done.returncode, said.decode(errors="replace").strip()
 
 
 def _is_not_found(said: str) -> bool:
-    return "not found" in said.lower()
+    # Not of anything else: a helper's own programs may be not found.
+    return "credentials not found" in said.lower()
 
 
-def _failed(helper: str, key: str, said: str) -> RegistryError:
-    return RegistryError(f"docker-credential-{helper} failed for {key}: {redacted(said)}", hint="log in again")
+def _failed(helper: str, key: str, said: str, code: int) -> RegistryError:
+    reason = redacted(said) or (f"signal {-code}" if code < 0 else f"exit code {code}")
+    return RegistryError(f"docker-credential-{helper} failed for {key}: {reason}", hint="log in again")

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pybuild.registry import keychain
-from pybuild.registry.credentials import TOKEN_USER, Credentials, docker_file, keys_of, plain_key
+from pybuild.registry.credentials import TOKEN_USER, Credentials, keys_of, login_file, plain_key
 from pybuild.registry.document import Fields, load
 from pybuild.registry.errors import AuthenticationFailed, InvalidReference, RegistryError
 from pybuild.registry.reference import HUB, Reference
@@ -64,13 +64,13 @@ def login(
 ) -> LoggedIn:
     """Try credentials on a registry, and keep them when it takes them; its identity token in their place if it gives one.
 
-    `file` is docker's when None. Raises AuthenticationFailed, TransferError, RegistryError.
+    `file` is the first that is read when None. Raises AuthenticationFailed, TransferError, RegistryError.
     """
     host, path = registry_of(registry)
     if not username or not password:
         raise AuthenticationFailed(f"{host}: a login needs a user and a password", url=host)
     credentials = _tried(host, Credentials(username, password), environ, insecure=insecure, patience=patience)
-    target = file or docker_file(environ)
+    target = file or login_file(environ)
     key = f"{host}/{path}" if path else keys_of(host)[0]
     with _editing(target) as document:
         helper = _helper(Fields(document, str(target)), host, path)
@@ -92,7 +92,7 @@ def login(
 def logout(registry: str, *, environ: Mapping[str, str], file: Path | None = None) -> bool:
     """Forget the credentials of a registry; False when there were none. Raises RegistryError."""
     host, path = registry_of(registry)
-    target = file or docker_file(environ)
+    target = file or login_file(environ)
     if not target.exists():
         return False
     with _editing(target) as document:

@@ -8,7 +8,7 @@ import pytest
 
 from pybuild.registry.authorization import Authorization, scope
 from pybuild.registry.credentials import Credentials
-from pybuild.registry.errors import AuthenticationFailed, InvalidDocument
+from pybuild.registry.errors import AuthenticationFailed, InvalidDocument, RegistryError
 
 URL = "https://r.example/v2/a/manifests/x"
 BEARER = 'Bearer realm="https://auth.example/token?a=b",service="r.example",scope="what the registry thinks"'
@@ -147,3 +147,38 @@ def test_only_what_everybody_may_pull_is_asked_for_without_refused_credentials(a
         with pytest.raises(AuthenticationFailed):
             authorization.answer(BEARER, scopes, url=URL, used=None)
     assert len(asked) == requests
+
+
+class Lookup:
+    """A file or a helper that says who we are, or fails."""
+
+    def __init__(self, found):
+        self.found = found
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+def test_nobody_is_asked_who_we_are_before_a_registry_asks():
+    lookup = Lookup(Credentials("u", "p"))
+    authorization = Authorization(None, insecure=False, ask=Tokens(), find=lookup)
+    assert authorization.header(SCOPES) is None and lookup.calls == 0
+    for _ in range(2):
+        assert authorization.answer('Basic realm="x"', SCOPES, url=URL, used=None).startswith("Basic ")
+    assert lookup.calls == 1
+
+
+def test_a_helper_that_fails_does_not_keep_from_what_is_public():
+    lookup, scopes = Lookup(RegistryError("docker-credential-x failed", hint="log in again")), (scope("a", "pull"),)
+    authorization = Authorization(None, insecure=False, ask=Tokens(), find=lookup)
+    assert authorization.answer(BEARER, scopes, url=URL, used=None) == "Bearer t1"
+    refused = authorization.explained(AuthenticationFailed("answered 401", url=URL, hint="log in"))
+    assert refused.hint == "docker-credential-x failed: log in again"
+    authorization = Authorization(None, insecure=False, ask=Tokens(), find=lookup)
+    for _ in range(2):
+        with pytest.raises(RegistryError, match="docker-credential-x failed"):
+            authorization.answer(BEARER, SCOPES, url=URL, used=None)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pybuild.registry.credentials import Credentials, find
+from pybuild.registry.credentials import Credentials, find, login_file
 from pybuild.registry.errors import InvalidDocument, RegistryError
 
 
@@ -74,11 +74,15 @@ def test_a_damaged_file_is_named(document, config, tmp_path):
         find("r", environ=config(document))
 
 
-def test_podman_s_file_is_the_second(tmp_path, config):
+def test_a_file_that_is_named_comes_first(tmp_path, config):
     (tmp_path / "auth.json").write_text(json.dumps({"auths": {"r": {"auth": encoded("p:1")}, "s": {"auth": encoded("p:2")}}}))
-    environ = config({"auths": {"r": {"auth": encoded("d:1")}}}) | {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
-    assert pair(find("r", environ=environ)) == ("d", "1")
+    environ = config({"auths": {"r": {"auth": encoded("d:1")}, "t": {"auth": encoded("d:3")}}}) | {
+        "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")
+    }
+    assert pair(find("r", environ=environ)) == ("p", "1")
     assert pair(find("s", environ=environ)) == ("p", "2")
+    assert pair(find("t", environ=environ)) == ("d", "3")
+    assert login_file(environ) == tmp_path / "auth.json"
 
 
 @pytest.fixture
@@ -111,10 +115,18 @@ def test_a_helper_that_knows_nothing(helper, config):
     assert find("r", environ=config({"credsStore": "vault"})) is None
 
 
-@pytest.mark.parametrize("script", ["exit 3", "echo locked >&2; exit 1"])
-def test_a_helper_that_fails(script, helper, config):
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 3", "exit code 3"),
+        ("kill -9 $$", "signal 9"),
+        ("echo locked >&2; exit 1", "locked"),
+        ("echo aws: not found; exit 127", "aws: not found"),
+    ],
+)
+def test_a_helper_that_fails(script, reason, helper, config):
     helper("vault", script)
-    with pytest.raises(RegistryError, match="docker-credential-vault failed for r"):
+    with pytest.raises(RegistryError, match=f"docker-credential-vault failed for r: {reason}$"):
         find("r", environ=config({"credHelpers": {"r": "vault"}}))
 
 
