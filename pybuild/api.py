@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from pybuild.arguments import check_choices, texts
+from pybuild.arguments import check_choices, pairs, texts
 from pybuild.builder.errors import PlanError
 from pybuild.builder.events import Event, Progress
 from pybuild.builder.request import BuildRequest, BuildResult, Limit, Output, RunOptions, SecretSource
@@ -88,7 +88,7 @@ def build(
 
         # One spelling for one thing: `gzip:1` finds what `gzip` has left in the records.
         compression = str(Compression.parse(compression))
-    given = dict(build_args or {})
+    given = dict(pairs("build_args", build_args))
     if isinstance(timestamp, str):
         # What has a time is found out where the argument is.
         given.setdefault("SOURCE_DATE_EPOCH", timestamp)
@@ -97,9 +97,9 @@ def build(
         dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,
         tags=tuple(Reference.parse(name) for name in texts("tags", tags)),
         build_args=tuple(given.items()),
-        labels=tuple((labels or {}).items()),
+        labels=pairs("labels", labels),
         target=target,
-        contexts=tuple((build_contexts or {}).items()),
+        contexts=pairs("build_contexts", build_contexts),
         platform=Platform.parse(platform) if platform else None,
         no_cache=no_cache,
         no_cache_filter=texts("no_cache_filter", no_cache_filter),
@@ -237,7 +237,7 @@ def run(
     wanted = Container(
         image=image,
         command=texts("command", command),
-        env=tuple((env or {}).items()),
+        env=pairs("env", env),
         network=network,
         entrypoint=entrypoint,
         user=user,

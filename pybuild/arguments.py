@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pybuild.builder.errors import PlanError
 from pybuild.builder.sandbox.confinement import ISOLATIONS
@@ -15,6 +15,14 @@ def texts(name: str, given: Sequence[str]) -> tuple[str, ...]:
     if isinstance(given, str | bytes):
         raise TypeError(f"{name} is a sequence of texts, not one text: write [{given!r}]")
     return tuple(given)
+
+
+def pairs(name: str, given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Names with their texts. A number would be in the image as one, which nobody reads then: TypeError."""
+    for key, value in (given or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"{name} has texts: write {{{str(key)!r}: {str(value)!r}}}")
+    return tuple((given or {}).items())
 
 
 def check_choices(*, network: str, isolation: str = "auto", jobs: int = 1, timestamp: int | str | None = None) -> None:

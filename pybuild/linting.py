@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from pybuild.arguments import pairs
 from pybuild.builder.contexts.context import Context
 from pybuild.builder.contexts.ignore import Ignore
 from pybuild.builder.errors import ContextError
@@ -79,7 +80,7 @@ def lint(
         os.fspath(path),
         context=os.fspath(context) if context is not None else None,
         platform=Platform.parse(platform) if platform else None,
-        build_args=tuple((build_args or {}).items()),
+        build_args=pairs("build_args", build_args),
         target=target,
         extra=Settings.parse(check),
         root=place_of(root, os.environ),

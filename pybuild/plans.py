@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 
-from pybuild.arguments import check_choices
+from pybuild.arguments import check_choices, pairs
 from pybuild.builder.describe import describe, document
 from pybuild.builder.dot import dot
 from pybuild.builder.graph import BuildGraph
@@ -38,10 +38,10 @@ def plan(
     request = BuildRequest(
         os.fspath(context),
         dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,
-        build_args=tuple((build_args or {}).items()),
-        labels=tuple((labels or {}).items()),
+        build_args=pairs("build_args", build_args),
+        labels=pairs("labels", labels),
         target=target,
-        contexts=tuple((build_contexts or {}).items()),
+        contexts=pairs("build_contexts", build_contexts),
         platform=Platform.parse(platform) if platform else None,
         network=network,
         pull=pull,

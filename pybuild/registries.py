@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pybuild.api import Silent, open_store
-from pybuild.arguments import texts
+from pybuild.arguments import pairs, texts
 from pybuild.hints import TYPE_CHECKING
 from pybuild.registry.platform import Platform
 from pybuild.registry.reference import Reference
@@ -247,7 +247,7 @@ def create_list(
         with transports.source(transports.parse(text), _settings(root, insecure=insecure)) as giver:
             for member in lists.members_of(giver, text):
                 made = made.with_member(member)
-    made = replace(made, annotations=tuple((dict(made.annotations) | dict(annotations or {})).items()))
+    made = replace(made, annotations=tuple((dict(made.annotations) | dict(pairs("annotations", annotations))).items()))
     lists.write(store, made)
     return made
 
@@ -268,7 +268,8 @@ def annotate_list(
         wanted = Platform.parse(platform) if platform else item.platform
         if os_version is not None and wanted is not None:
             wanted = replace(wanted, os_version=os_version)
-        return replace(item, platform=wanted, annotations=tuple((dict(item.annotations) | dict(annotations or {})).items()))
+        said = dict(item.annotations) | dict(pairs("annotations", annotations))
+        return replace(item, platform=wanted, annotations=tuple(said.items()))
 
     store = open_store(root)
     lists.write(store, lists.need(store, name).annotated(member, change=change))

@@ -95,6 +95,9 @@ def test_what_would_mean_something_else_is_refused(context):
     for given in ({"tags": "one"}, {"allow": "network.host"}, {"no_cache_filter": "a"}):
         with pytest.raises(TypeError, match="not one text"):
             pybuild.build(context, **given)
+    for given in ({"labels": {"a": 1}}, {"build_args": {"V": 2}}, {"build_contexts": {"x": context}}):
+        with pytest.raises(TypeError, match="has texts: write"):
+            pybuild.build(context, **given)
     with pytest.raises(TypeError, match="not one text"):
         pybuild.save("one", io.BytesIO())
     with pytest.raises(TypeError, match="not one text"):
