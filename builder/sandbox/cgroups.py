@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from pybuild.builder.sandbox import privilege
 from pybuild.builder.sandbox.confinement import Confinement
+from pybuild.builder.sandbox.kernelfiles import read, write
 from pybuild.values import frozen
 
 PREFIX = "pybuild-"
@@ -43,7 +44,7 @@ class Group:
         if self.memory is None:
             return False
         for name in ("memory.events", "memory.oom_control"):
-            for line in _read(f"{self.memory}/{name}").splitlines():
+            for line in read(f"{self.memory}/{name}").splitlines():
                 key, _, count = line.partition(" ")
                 if key == "oom_kill" and count.strip() not in ("", "0"):
                     return True
@@ -57,7 +58,7 @@ def places(mountinfo: str, own: str) -> Mapping[str, Place]:
         if place.version == 2:
             # What our own group lacks, as systemd gives cpu to few, one above may have.
             for folder in (place.own, place.top):
-                found.update({name: place for name in _read(f"{folder}/cgroup.controllers").split() if name not in found})
+                found.update({name: place for name in read(f"{folder}/cgroup.controllers").split() if name not in found})
         else:
             found.update(dict.fromkeys(names, place))
     return found
@@ -92,12 +93,12 @@ def _below(mount: str, root: str, path: str) -> str:
 
 def here() -> Mapping[str, Place]:
     """Where each controller is for this process."""
-    return places(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
+    return places(read("/proc/self/mountinfo"), read("/proc/self/cgroup"))
 
 
 def for_devices() -> Iterator[Place]:
     """Where it can be said which devices this process may open, the best place first: version 2 has no controller for it."""
-    found = tuple(_hierarchies(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup")))
+    found = tuple(_hierarchies(read("/proc/self/mountinfo"), read("/proc/self/cgroup")))
     yield from (place for place, names in found if "devices" in names)
     yield from (place for place, _ in found if place.version == 2)
 
@@ -180,7 +181,7 @@ def _open_group(
     made: list[str],
 ) -> None:
     is_enabled = False
-    if version == 2 and controller not in _read(f"{parent}/cgroup.subtree_control").split():
+    if version == 2 and controller not in read(f"{parent}/cgroup.subtree_control").split():
         write(f"{parent}/cgroup.subtree_control", f"+{controller}")
         is_enabled = True
     is_new = folder not in made
@@ -190,7 +191,7 @@ def _open_group(
         os.mkdir(folder)
     try:
         # cpu and pids are also given by a group that has processes, but then for threads: no process may go below it.
-        if _read(f"{folder}/cgroup.type").strip() not in ("", "domain"):
+        if read(f"{folder}/cgroup.type").strip() not in ("", "domain"):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         for name, value, may_be_missing in settings[version]:
             with contextlib.suppress(*((OSError,) if may_be_missing else ())):
@@ -216,7 +217,7 @@ def join(folders: tuple[str, ...]) -> None:
 
 def forget(record: str) -> None:
     """Remove the groups that a record names, which a killed pybuild left."""
-    for folder in _read(record).splitlines():
+    for folder in read(record).splitlines():
         if os.path.basename(folder).startswith(PREFIX):
             _remove(folder)
 
@@ -235,21 +236,3 @@ def _remove(folder: str) -> None:
             time.sleep(0.001)
         else:
             return
-
-
-def write(path: str, text: str) -> None:
-    """Write to a file of the kernel's. Raises OSError."""
-    # In one call, and without a buffer that would fail once more when it is closed.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""

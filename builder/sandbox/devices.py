@@ -15,6 +15,7 @@ import os
 import struct
 
 from pybuild.builder.sandbox import cgroups, kernel, privilege
+from pybuild.builder.sandbox.kernelfiles import write
 from pybuild.values import frozen
 
 _NAME = f"{cgroups.PREFIX}devices"
@@ -100,11 +101,11 @@ def _deny(folder: str, version: int) -> None:
         # Several builds have one group: the first of them has said what holds.
         if not file.read().startswith("a *:* rwm"):
             return
-    cgroups.write(f"{folder}/devices.deny", "a")
+    write(f"{folder}/devices.deny", "a")
     for kind in "bc":
-        cgroups.write(f"{folder}/devices.allow", f"{kind} *:* m")
+        write(f"{folder}/devices.allow", f"{kind} *:* m")
     for major, minor in _OPENED:
-        cgroups.write(f"{folder}/devices.allow", f"c {major}:{minor if minor >= 0 else '*'} rwm")
+        write(f"{folder}/devices.allow", f"c {major}:{minor if minor >= 0 else '*'} rwm")
 
 
 # Version 2: a program that the kernel asks. Its argument points to (access << 16 | kind, major, minor).

@@ -10,6 +10,7 @@ import shutil
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.sandbox import privilege
+from pybuild.builder.sandbox.kernelfiles import read, write
 from pybuild.values import frozen
 
 Rows = tuple[tuple[int, int, int], ...]
@@ -49,7 +50,7 @@ def own_mapping() -> Mapping:
     if privilege.has(privilege.CAP_SETUID, privilege.CAP_SETGID):
         return Mapping(_itself(privilege.id_map("uid")), _itself(privilege.id_map("gid")))
     name = _account_name(uid)
-    users, groups = (ranges(_read(f"/etc/{file}"), name, uid) for file in ("subuid", "subgid"))
+    users, groups = (ranges(read(f"/etc/{file}"), name, uid) for file in ("subuid", "subgid"))
     missing = [program for program in ("newuidmap", "newgidmap") if shutil.which(program) is None]
     if missing:
         return single(f"{missing[0]} is missing: {advice()}")
@@ -82,9 +83,9 @@ def apply(mapping: Mapping, pid: int) -> Mapping:
         mapping = single(refusal)
     try:
         # Without this an ordinary user may map no group: groups can also take rights away.
-        _write(f"/proc/{pid}/setgroups", "deny")
-        _write(f"/proc/{pid}/uid_map", _text(mapping.users))
-        _write(f"/proc/{pid}/gid_map", _text(mapping.groups))
+        write(f"/proc/{pid}/setgroups", "deny")
+        write(f"/proc/{pid}/uid_map", _text(mapping.users))
+        write(f"/proc/{pid}/gid_map", _text(mapping.groups))
     except OSError as error:
         raise SandboxError(
             f"cannot map an id into a user namespace: {error.strerror}", hint="'pybuild doctor' says what this place allows"
@@ -95,8 +96,8 @@ def apply(mapping: Mapping, pid: int) -> Mapping:
 def _apply_ranges(mapping: Mapping, pid: int) -> str | None:
     if privilege.has(privilege.CAP_SETUID, privilege.CAP_SETGID):
         try:
-            _write(f"/proc/{pid}/uid_map", _text(mapping.users))
-            _write(f"/proc/{pid}/gid_map", _text(mapping.groups))
+            write(f"/proc/{pid}/uid_map", _text(mapping.users))
+            write(f"/proc/{pid}/gid_map", _text(mapping.groups))
         except OSError as error:
             return f"the ids of this place cannot be mapped: {error.strerror}"
         return None
@@ -135,23 +136,6 @@ def _itself(found: Rows) -> Rows:
 
 def _text(found: Rows) -> str:
     return "".join(f"{' '.join(map(str, row))}\n" for row in found)
-
-
-def _write(path: str, text: str) -> None:
-    # In one call: the kernel takes the first and no other.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode("ascii"))
-    finally:
-        os.close(descriptor)
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _account_name(uid: int) -> str:

@@ -116,6 +116,13 @@ def test_a_volume_label_is_no_file():
     assert [entry.path for entry in entries(label + PLAIN + END)] == ["a"]
 
 
+@pytest.mark.parametrize("offset", [0, 100, 124, 148, 156, 345])
+def test_a_header_that_is_not_as_its_checksum_says_is_none(offset):
+    damaged = PLAIN[:offset] + bytes([PLAIN[offset] ^ 1]) + PLAIN[offset + 1 :]
+    with pytest.raises(LayerError, match="the checksum of a header is wrong"):
+        entries(damaged + END)
+
+
 def test_checksums_of_signed_bytes_are_taken():
     block = header(Entry("a", Kind.FILE, 0o644))
     block = b"\xff" + block[1:]
