@@ -80,20 +80,29 @@ def _says(step: Explained, words: str) -> bool:
 def _head(found: Explanation, now: float, paint: Paint) -> Iterator[str]:
     build, before = found.build, found.before
     steps = [step for step in found.steps if step.trace.kind != "SourceStep"]
-    ran = sum(step.outcome.state in (RAN, FAILED) for step in steps)
-    did = "ran no step: everything is as it was" if not ran else f"ran {ran} of {len(steps)} step{'' if len(steps) == 1 else 's'}"
-    saved = sum(step.saved_seconds for step in found.steps)
-    hits = f"{len(steps)} hits" if len(steps) != 1 else "1 hit"
-    if saved < _LEAST_SAVED:
-        more = "" if ran else f" ({hits})"
-    else:
-        more = f"; hits saved {seconds(saved)}" if ran else f" ({hits} saved {seconds(saved)})"
+    states = [step.outcome.state for step in steps]
+    ran, saved = sum(state in (RAN, FAILED) for state in states), sum(step.saved_seconds for step in found.steps)
+    is_as_before = states.count(HIT) == len(steps)
+    did = "ran no step: everything is as it was" if is_as_before else f"ran {ran or 'none'} of {_counted(len(steps), 'step')}"
+    more = ""
+    if not steps:
+        did = "has no step that changes files"
+    elif is_as_before:
+        more = f" ({_counted(len(steps), 'hit')}{f' saved {seconds(saved)}' if saved >= _LEAST_SAVED else ''})"
+    elif saved >= _LEAST_SAVED:
+        more = f"; hits saved {seconds(saved)}"
+    if build.image is None:
+        did = f"{'was interrupted' if CANCELED in states and FAILED not in states else 'failed'}; it {did}"
     yield f"{paint(BOLD, _title(build))} {did}{more}"
     if before is None:
         yield paint(DIM, "the first build of this Dockerfile here: there is nothing to compare it with")
     else:
         target = "" if before.target == build.target else f", of {_target(before)} and not {_target(build)}"
         yield paint(DIM, f"compared with {_title(before)}, {_since(before, now)}{target}")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _target(build: Build) -> str:

@@ -36,8 +36,11 @@ class _Listening:
 
 
 @contextmanager
-def looking_back(progress: Progress, *, explain: bool, timeline: str | None) -> Iterator[Progress]:
-    """The progress to build with; on leaving, by an error too, what was asked for is said, or written to the file `timeline`."""
+def looking_back(progress: Progress, *, explain: bool, as_json: bool, timeline: str | None) -> Iterator[Progress]:
+    """The progress to build with; on leaving, by an error too, what was asked for is said, or written to the file `timeline`.
+
+    What is said `as_json` is one line, beside those of events.
+    """
     if not explain and timeline is None:
         yield progress
         return
@@ -56,7 +59,7 @@ def looking_back(progress: Progress, *, explain: bool, timeline: str | None) -> 
             if listening.number is not None and out is not None and watch is not None:
                 _write(out, listening.number, watch, time.monotonic() - began)
             if listening.number is not None and explain:
-                _explain(listening.number)
+                _explain(listening.number, as_json=as_json)
 
 
 def _write(out: TextIO, number: int, watch: Watch, total: float) -> None:
@@ -66,11 +69,20 @@ def _write(out: TextIO, number: int, watch: Watch, total: float) -> None:
     out.write(page(explanation(number), watch.works(), total=total, now=time.time()))
 
 
-def _explain(number: int) -> None:
-    from pybuild.colours import has_colour
-    from pybuild.explained import explanation_lines
+def _explain(number: int, *, as_json: bool) -> None:
     from pybuild.past import explanation
 
-    lines = explanation_lines(explanation(number), now=time.time(), colour=has_colour(sys.stderr))
-    sys.stderr.write("\n" + "".join(f"{line}\n" for line in lines))
+    found = explanation(number)
+    if as_json:
+        import json
+
+        from pybuild.explained import explanation_document
+
+        sys.stderr.write(json.dumps({"event": "Explained", **explanation_document(found)}) + "\n")
+    else:
+        from pybuild.colours import has_colour
+        from pybuild.explained import explanation_lines
+
+        lines = explanation_lines(found, now=time.time(), colour=has_colour(sys.stderr))
+        sys.stderr.write("\n" + "".join(f"{line}\n" for line in lines))
     sys.stderr.flush()

@@ -278,8 +278,9 @@ def build_image(
         from pybuild.cli import receipts
 
         receipts.begin({"--iidfile": iidfile, "--metadata-file": metadata_file, "--timeline": timeline})
-    display = open_progress("quiet" if quiet else progress, sys.stderr)
-    with looking_back(display, explain=explain, timeline=timeline) as shown:
+    mode = "quiet" if quiet else progress
+    display, as_json = open_progress(mode, sys.stderr), mode in ("json", "rawjson")
+    with looking_back(display, explain=explain, as_json=as_json, timeline=timeline) as shown:
         result = build(context, progress=shown, **options)  # type: ignore[arg-type]
     if has_receipts:
         receipts.write(result, iidfile=iidfile, metadata_file=metadata_file)

@@ -16,8 +16,9 @@ import pytest
 
 import pybuild as api
 from pybuild.builder.records.explaining import BASE, OPTION, REMOTE, Change, explain, matched
-from pybuild.builder.records.history import FAILED, HIT, RAN, Build, History, Outcome, Read, Trace
+from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, Build, History, Outcome, Read, Trace
 from pybuild.builder.workspace import Workspace
+from pybuild.cli import run
 from pybuild.explained import build_lines, builds_document, explanation_document, explanation_lines, named
 from pybuild.past import explanation, recent
 from pybuild.values import replace
@@ -241,6 +242,24 @@ def test_what_is_fetched_from_another_place_is_compared():
     two = trace(0, "fetch http://x/g", kind="HttpStep", key="2", url="http://x/g", reads=(("fetch http://x/g", "2"),))
     changes = explained(build(2, two), build(1, one)).steps[0].changes
     assert changes == (Change(OPTION, "URL", "http://x/f", "http://x/g"), Change(REMOTE, "content", "1", "2"))
+
+
+def test_a_build_that_did_not_end_says_so_first():
+    base, step = trace(0, "FROM a", kind="SourceStep"), trace(1, "RUN x", below=0)
+    ended = replace(build(1, base, step, s0=HIT, s1=CANCELED), image=None)
+    assert explanation_lines(explained(ended, None), now=0.0)[0] == "build #1 of app was interrupted; it ran none of 1 step"
+    unpushed = replace(build(1, base, step, s0=HIT, s1=HIT), image=None)
+    assert explanation_lines(explained(unpushed, None), now=0.0)[0].startswith("build #1 of app failed; it ran no step")
+    assert (
+        explanation_lines(explained(build(1, base, s0=HIT), None), now=0.0)[0] == "build #1 of app has no step that changes files"
+    )
+
+
+def test_an_explanation_among_events_is_one_of_them(context, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PYBUILD_ROOT", str(tmp_path / "store"))
+    assert run(["build", "--progress", "json", "--explain", str(context)]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (events[-1]["event"], events[-1]["build"], len(events[-1]["steps"])) == ("Explained", 1, 3)
 
 
 def test_another_target_is_said_and_another_name_of_the_base():
