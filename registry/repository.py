@@ -23,6 +23,9 @@ from pybuild.registry.urls import joined
 from pybuild.values import frozen
 
 _PAGE = 1000
+_MOST_IDLE_PAGES = 100
+_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s=;,<>"]+(?:\s*=\s*(?:"[^"]*"|[^\s;,<>"]*))?)*)')
+_LINK_PARAMETER = re.compile(r';\s*([^\s=;,<>"]+)\s*=\s*(?:"([^"]*)"|([^\s;,<>"]*))')
 _ACCEPT = ", ".join((*media.MANIFESTS, *media.INDEXES))
 
 # What registry:2 says when another push of the same layers is at work: it reads its own files while it writes them.
@@ -204,17 +207,19 @@ class Repository:
 
     def tags(self) -> tuple[str, ...]:
         """All tags, as the registry sorts them; it may give them in several pages. Raises TransferError."""
-        found: list[str] = []
+        found: dict[str, None] = {}
         target: str | None = f"/v2/{self.path}/tags/list?n={_PAGE}"
-        seen: set[str] = set()
+        idle = 0
         while target is not None:
-            if target in seen:
-                raise UnexpectedAnswer(f"{self.name}: {self.client.registry} lists its tags in a circle", url=target, status=200)
-            seen.add(target)
             answer = self.client.request("GET", target, subject=self.name, scopes=self.scopes, accept=(200,))
-            found += Fields(load(answer.content, f"{self.name}: tags"), f"{self.name}: tags").texts("tags")
+            before = len(found)
+            found |= dict.fromkeys(Fields(load(answer.content, f"{self.name}: tags"), f"{self.name}: tags").texts("tags"))
+            # Pages that are empty are allowed; so many in a row are a list that goes in a circle.
+            idle = 0 if len(found) > before else idle + 1
+            if idle > _MOST_IDLE_PAGES:
+                raise UnexpectedAnswer(f"{self.name}: {self.client.registry} lists its tags in a circle", url=target, status=200)
             target = next_page(answer)
-        return tuple(dict.fromkeys(found))
+        return tuple(found)
 
     def delete_manifest(self, name: str) -> None:
         """Delete a manifest by its digest, or a tag. Raises TransferError: UnexpectedAnswer where that is not allowed."""
@@ -250,8 +255,11 @@ def _length(headers: Mapping[str, str]) -> int | None:
 
 def next_page(answer: Answer) -> str | None:
     """Where a list goes on, by its Link header; None at its end. Source: RFC 8288; distribution-spec, "Listing Tags"."""
-    found = re.search(r'<([^>]*)>\s*;[^,]*rel="?next"?', answer.headers.get("link", ""))
-    return joined(answer.url, found[1]) if found else None
+    for target, parameters in _LINK.findall(answer.headers.get("link", "")):
+        for name, quoted, plain in _LINK_PARAMETER.findall(parameters):
+            if name.lower() == "rel" and "next" in (quoted or plain).lower().split():
+                return joined(answer.url, target)
+    return None
 
 
 def _start_of(stream: Stream, asked: int) -> int | None:

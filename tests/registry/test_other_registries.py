@@ -11,6 +11,7 @@ import urllib.parse
 import pytest
 from real.faulty_registry import faulty_registry
 
+from pybuild.registries import tags
 from pybuild.registry import Reference
 from pybuild.registry.errors import AuthenticationFailed, InvalidDocument, NotInRegistry, UnexpectedAnswer, Unreachable
 from pybuild.registry.origins import remember
@@ -207,3 +208,31 @@ def test_a_host_that_never_answers_is_asked_once():
         with pytest.raises(Unreachable, match="timed out"):
             resolve(name, patience=Patience(pause=pauses.append, connect_seconds=0.2))
         assert pauses == []
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '</v2/app/tags/list?last=a>; rel="next"',
+        "<list?last=a>;rel=next",
+        '<http://{host}/v2/app/tags/list?last=a>; title="x, y"; REL="Next"',
+        '</v2/app/tags/list?n=1>; rel="first", <?last=a,b;c> ; x ; rel="last next"',
+    ],
+)
+def test_tags_go_on_where_the_link_says(link, faulty, fault):
+    pages = [b'{"tags":["a"]}', b'{"tags":null}']
+    faulty.faults = [
+        fault("tags/list[?]n=1000", content=pages[0], headers={"Link": link.format(host=faulty.host)}),
+        fault("tags/list[?]last=a", content=pages[1], headers={"Link": '</v2/app/tags/list?last=b>; rel="next"'}),
+        fault(
+            "tags/list[?]last=b", content=b'{"tags":["c"]}', headers={"Link": '</v2/app/tags/list?last=z>; rel="prev"; x="next"'}
+        ),
+    ]
+    assert tags(f"{faulty.host}/app") == ("a", "c")
+
+
+def test_tags_without_end(faulty, fault):
+    page = {"Link": '</v2/app/tags/list?last=again>; rel="next"'}
+    faulty.faults = [fault("tags/list", content=b'{"tags":["a"]}', headers=page, times=999)]
+    with pytest.raises(UnexpectedAnswer, match="in a circle"):
+        tags(f"{faulty.host}/app")
