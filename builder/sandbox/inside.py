@@ -24,7 +24,7 @@ from types import FrameType
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.records.database import none_open
 from pybuild.builder.sandbox import kernel, mapping
-from pybuild.builder.sandbox.forking import fork
+from pybuild.builder.sandbox.forking import fork, reap
 from pybuild.hints import TypeVar, cast
 
 T = TypeVar("T")
@@ -90,8 +90,7 @@ def over_trees(store: str, work: Callable[[], T]) -> T:
 def _end(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+    reap(pid)
 
 
 @contextlib.contextmanager

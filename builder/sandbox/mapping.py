@@ -10,6 +10,7 @@ import shutil
 
 from pybuild.builder.errors import SandboxError
 from pybuild.builder.sandbox import privilege
+from pybuild.builder.sandbox.forking import reap
 from pybuild.builder.sandbox.kernelfiles import read, write
 from pybuild.values import frozen
 
@@ -124,8 +125,8 @@ def _finish(started: tuple[str, int, int]) -> str | None:
     program, pid, source = started
     with open(source, "rb") as stream:
         told = stream.read().decode("utf-8", "replace").strip()
-    _, status = os.waitpid(pid, 0)
-    if status == 0:
+    code = reap(pid)
+    if code == 0 or (code is None and not told):
         return None
     return f"{told or program + ' failed'} (is {program} setuid root, and the range in /etc/subuid and /etc/subgid yours?)"
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from pybuild.builder.errors import NetworkRefused, SandboxError, SandboxRefused
 from pybuild.builder.sandbox import devices, kernel, mapping, privilege
-from pybuild.builder.sandbox.forking import fork
+from pybuild.builder.sandbox.forking import fork, reap
 from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spec import LARGEST_MESSAGE, Command, Setting
 
@@ -178,8 +178,7 @@ class SpawnServer:
                 self._channel.send(pickle.dumps(("end", 0, None)))
                 self._channel.shutdown(socket.SHUT_RDWR)
             self._channel.close()
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._pid, 0)
+            reap(self._pid)
             # For the server to leave its group would take it 10 ms; with its end it is out of it.
             devices.clear()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from pybuild.builder.layers.index import TreeView
 from pybuild.builder.sandbox import kernel
-from pybuild.builder.sandbox.forking import fork
+from pybuild.builder.sandbox.forking import fork, reap
 from pybuild.builder.sandbox.network import end, find_stack, start, wait
 from pybuild.builder.sandbox.overlays import mount_overlay
 from pybuild.builder.sandbox.spec import Overlay
@@ -21,7 +21,8 @@ _LONGEST = 2000
 _SPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 # What is used up for the moment, perhaps by a command: processes, memory, files.
 _SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-_IS_SHORT = 1
+# What a try tells first; nothing when it is killed.
+_WORKS, _REFUSED, _SHORT_FOR_NOW = b"+", b"-", b"~"
 
 
 class Reason(str):
@@ -45,22 +46,25 @@ def attempt(action: Callable[[], None]) -> Reason | None:
         os.close(end)
         return Reason(_reason(error), is_passing=True)
     if pid == 0:
-        code = 0
+        told = _WORKS
         try:
             action()
         except BaseException as error:
-            code = _IS_SHORT if isinstance(error, MemoryError) or getattr(error, "errno", None) in _SHORT else 0
-            os.write(end, (_reason(error) or "it failed").encode("utf-8", "replace")[:_LONGEST])
+            is_short = isinstance(error, MemoryError) or getattr(error, "errno", None) in _SHORT
+            told = _SHORT_FOR_NOW if is_short else _REFUSED
+            told += (_reason(error) or "it failed").encode("utf-8", "replace")[:_LONGEST]
         finally:
-            os._exit(code)
+            os.write(end, told)
+            os._exit(0)
     os.close(end)
     with open(source, "rb") as stream:
-        told = stream.read().decode("utf-8", "replace")
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if not told and code == 0:
+        told = stream.read()
+    code = reap(pid)
+    if told == _WORKS:
         return None
     # Killed: memory has run out.
-    return Reason(told or f"the try ended with {code}", is_passing=code != 0)
+    reason = told[1:].decode("utf-8", "replace") or f"the try ended with {code}"
+    return Reason(reason, is_passing=told[:1] != _REFUSED)
 
 
 def _reason(error: BaseException) -> str:

@@ -44,7 +44,7 @@ def guarded(action: Callable[[], object]) -> int:
 def interrupt_once() -> None:
     """Make the first SIGINT or SIGTERM a KeyboardInterrupt. Later ones do nothing: they would disturb the cleaning up.
 
-    A signal that whoever started us has set to be ignored stays so, as for a job in the background.
+    One that whoever started us has set to be ignored stays so, as for a job in the background.
     """
     is_interrupted = False
 
@@ -59,6 +59,8 @@ def interrupt_once() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
+    # But this one: nobody would hear how git or ssh-agent has ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _of_click(error: Exception) -> int | None:

@@ -131,6 +131,15 @@ def test_few_processes_are_said_and_cost_no_isolation(build, home):
     assert codes[0] == 1 and codes[-1] == 0, codes
 
 
+@pytest.mark.parametrize("isolation", ["auto", "chroot"])
+def test_how_children_end_may_be_ignored_by_whoever_starts_a_build(build, home, isolation):
+    build("FROM ubuntu\nRUN true\n")
+    options = ("build", "--no-cache", "--isolation", isolation, "--build-context", f"ubuntu=oci-layout://{home}/ubuntu")
+    command = ("env", "--ignore-signal=CHLD", *COMMAND, "--root", home / "store", *options, home / "context")
+    done = run_as_user(home, *command)
+    assert done.returncode == 0, done.stdout
+
+
 def test_with_one_id_a_build_works_and_says_what_is_missing(build, user):
     said = build("FROM ubuntu\nRUN id -u && touch /f && rm -r /tmp && mkdir /tmp\n", has_range=False)
     assert "no range in /etc/subuid" in said and "usermod --add-subuids" in said
