@@ -136,17 +136,21 @@ def _run_on(ground: Ground, container: Container, workspace: Workspace, server: 
 def _passing_on(server: SpawnServer) -> Iterator[None]:
     """Send the signals that we get to the container, as long as it runs; only the main thread gets any.
 
-    The kernel gives pid 1 no signal that it has no handler for: as with docker, the third that should end it does.
+    The kernel gives pid 1 no signal that it has no handler for: as with docker, the third that should end it does. So does a
+    terminal that is closed: nobody is left to end it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     count = 0
+    # `nohup` ignores the signal for us: then it goes on.
+    terminals = [number for number in range(3) if os.isatty(number)] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal count
         count += number in _ENDING
-        if count == _FORCED_AFTER:
+        is_hung_up = number == signal.SIGHUP and terminals and not any(map(os.isatty, terminals))
+        if count == _FORCED_AFTER or is_hung_up:
             server.interrupt()
         else:
             server.signal(number)

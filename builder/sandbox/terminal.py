@@ -5,6 +5,7 @@ Ours is raw meanwhile, so Ctrl-C is the command's. Where standard input is no te
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -44,7 +45,9 @@ def run_on_terminal(server: SpawnServer, command: Command) -> int:
         os.close(stopped)
         os.close(theirs)
         relay.join()
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
+        # It may have been closed meanwhile.
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
         if is_main:
             signal.signal(signal.SIGWINCH, handler)
         for descriptor in (ours, stop):
@@ -62,11 +65,16 @@ def _relay(terminal: int, stop: int) -> None:
             except OSError:
                 # The last who had it open has gone.
                 return
-            _write(1, content)
+            # What nobody sees any more is dropped.
+            with contextlib.suppress(OSError):
+                _write(1, content)
         elif stop in ready:
             watched = [terminal]
         elif 0 in ready:
-            content = os.read(0, _BLOCK)
+            try:
+                content = os.read(0, _BLOCK)
+            except OSError:
+                content = b""
             if not content:
                 watched.remove(0)
             _write(terminal, content)

@@ -138,6 +138,31 @@ def test_a_terminal_is_passed_on_and_its_ctrl_c_comes_once(image, root):
         ending.pop_all()
 
 
+@pytest.mark.parametrize("options", [[], ["-it"]])
+def test_a_terminal_that_is_closed_ends_the_container(image, root, options):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(
+            COMMAND[0],
+            [*COMMAND, "--root", str(root), "run", *options, image, "sh", "-c", "echo ready; while :; do sleep 1; done"],
+        )
+    try:
+        seen = b""
+        while b"ready" not in seen:
+            assert select.select([terminal], [], [], 10)[0]
+            seen += os.read(terminal, 4096)
+    finally:
+        os.close(terminal)
+    ended = os.pidfd_open(pid)
+    try:
+        assert select.select([ended], [], [], 10)[0], "it goes on without anybody who could end it"
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(ended)
+    assert clean(root)
+
+
 def test_a_thread_may_run_one_too(image, root):
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(pybuild_api.run, image, ["sh", "-c", "exit 6"], root=root).result(20) == 6
