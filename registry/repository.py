@@ -100,7 +100,7 @@ class Repository:
                     f"/v2/{self.path}/manifests/{name}",
                     subject=where,
                     scopes=self.scopes,
-                    accept=(200, 201),
+                    accept=(200, 201, 202, 204),
                     headers={"Content-Type": manifest.media_type},
                     body=manifest.raw,
                 )

@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from pybuild.values import frozen
 
-RETRIED_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
+# Not what stays: never to be done (501), another HTTP (505), no room (507), a circle (508), a portal that wants a login (511).
+# The rest is the proxies' own: Cloudflare, for one, has 520 to 530.
+RETRIED_STATUSES = frozenset((408, 425, 429, *range(500, 600))) - {501, 505, 507, 508, 511}
 
 
 @frozen

@@ -47,6 +47,7 @@ class FaultyRegistry:
         self.answers_status = True
         self.bare_pieces = False  # no Location, no Range
         self.ended = 0  # what the end of an upload is answered, without a digest
+        self.answers_manifest = 0  # what a manifest is answered, without a digest
         self.no_head = 0  # what a HEAD of a blob is answered, as of a URL that is signed for GET alone
         self.drip_body = lambda request: 0
         self.hold_before = self.hold_after = lambda request: None
@@ -165,6 +166,8 @@ def _handler(registry):
         def manifest(self, name, key, body):
             if self.command == "PUT":
                 registry.add_manifest(name, key, body, self.headers["Content-Type"])
+                if registry.answers_manifest:
+                    return registry.answers_manifest, b"", {}
                 return 201, b"", {"Docker-Content-Digest": str(Digest.of(body))}
             if (name, key) not in registry.manifests:
                 return 404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}', {}

@@ -13,7 +13,14 @@ from real.faulty_registry import faulty_registry
 
 from pybuild.registries import tags
 from pybuild.registry import Reference
-from pybuild.registry.errors import AuthenticationFailed, InvalidDocument, NotInRegistry, UnexpectedAnswer, Unreachable
+from pybuild.registry.errors import (
+    AuthenticationFailed,
+    DigestMismatch,
+    InvalidDocument,
+    NotInRegistry,
+    UnexpectedAnswer,
+    Unreachable,
+)
 from pybuild.registry.origins import remember
 from pybuild.registry.retries import Patience
 from pybuild.registry.transfer import pull, push, resolve
@@ -236,3 +243,14 @@ def test_tags_without_end(faulty, fault):
     faulty.faults = [fault("tags/list", content=b'{"tags":["a"]}', headers=page, times=999)]
     with pytest.raises(UnexpectedAnswer, match="in a circle"):
         tags(f"{faulty.host}/app")
+
+
+@pytest.mark.parametrize("status", [202, 204])
+def test_a_manifest_may_be_taken_in_other_words(status, faulty, fault, image, store, new, pauses):
+    faulty.answers_manifest = status
+    push(store, image, new, patience=pauses.patience)
+    assert ("new", "latest") in faulty.manifests
+    faulty.manifests.clear()
+    faulty.faults = [fault("PUT .*manifests", status=status, times=9)]
+    with pytest.raises(DigestMismatch, match="got nothing in the registry"):
+        push(store, image, new, patience=pauses.patience)

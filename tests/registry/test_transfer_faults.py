@@ -50,7 +50,7 @@ def is_empty(store):
     return store.index().manifests == () and os.listdir(f"{store.root}/tmp") == []
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520, 524])
 def test_a_passing_trouble_passes(status, faulty, fault, image, name, other_store, pauses):
     faulty.faults = [fault("manifests", status=status), fault("HEAD|blobs", status=status)]
     assert pull(other_store, name, patience=pauses.patience).id == image.id
