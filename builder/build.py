@@ -10,7 +10,7 @@ from functools import partial
 from pybuild.builder.contexts import bases
 from pybuild.builder.contexts.context import Context, check_folder, localised
 from pybuild.builder.contexts.reading import Reading
-from pybuild.builder.errors import Interrupted, LintFailed
+from pybuild.builder.errors import Interrupted, LintFailed, PlanError
 from pybuild.builder.events import Finished, Notice, Progress
 from pybuild.builder.graph import RunStep, SourceStep
 from pybuild.builder.planning.entitlements import check_entitlements
@@ -80,6 +80,9 @@ class _Build:
         self._remotes: Remotes | None = None
 
     def run(self, started: float, dockerfile: str) -> BuildResult:
+        for name in self._request.tags:
+            if name.digest is not None:
+                raise PlanError(f"{name.familiar}: its digest is known when it is built", hint="write -t NAME:TAG")
         if self._request.outputs or self._request.push:
             from pybuild.builder.publishing.export import check_outputs
 

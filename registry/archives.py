@@ -111,9 +111,15 @@ def load(store: Store, stream: BinaryIO, *, platform: Platform | None = None) ->
             raise InvalidDocument(
                 "the archive holds no image", hint="it has neither index.json nor manifest.json: is it a file system's tar?"
             )
+        # A name with the digest of something else would be believed: who made the archive may have written anything there.
+        loaded = [(image, _honest(image, names)) for image, names in loaded]
         for image, names in loaded:
             store.tag(replace(image.descriptor, platform=image.config.platform), *names)
     return tuple(loaded)
+
+
+def _honest(image: Image, names: Iterable[Reference]) -> tuple[Reference, ...]:
+    return tuple(name for name in names if name.digest in (None, image.descriptor.digest))
 
 
 @frozen

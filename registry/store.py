@@ -234,11 +234,16 @@ class Store:
                 return item
         return None
 
-    def tag(self, manifest: Descriptor, *names: Reference) -> None:
+    def tag(self, manifest: Descriptor, *names: Reference, is_resolved: bool = False) -> None:
         """Make an image known under these names, which leave the images that had them; with none, as untagged.
 
-        An image that loses its last name stays, untagged.
+        An image that loses its last name stays, untagged. A digest in a name is the manifest's: what is named so is believed by
+        whoever asks for it. Only with `is_resolved` it may be that of an index, in which the manifest was found. Raises
+        InvalidReference.
         """
+        for name in names:
+            if name.digest is not None and name.digest != manifest.digest and not is_resolved:
+                raise InvalidReference(f"{name.familiar}: the image is {manifest.digest}", hint="name it by a tag")
         with self._editing() as items:
             texts = {str(name) for name in names}
             plain = replace(manifest, annotations=())

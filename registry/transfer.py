@@ -89,7 +89,7 @@ def pull(
         store.add(found.manifest.raw, found.manifest.media_type)
         # Before the name: a layer that is not here has to be known to be there.
         remember(store, sources.main.name, (layer.digest for layer in layers))
-        store.tag(found.descriptor, reference)
+        store.tag(found.descriptor, reference, is_resolved=True)
     return Image(found.descriptor, found.manifest, found.config)
 
 

@@ -23,10 +23,15 @@ def check_outputs(request: BuildRequest) -> None:
     for output in request.outputs:
         if output.type not in EXPORTERS:
             raise NoSuchExport(f"no such output type: {output.type}", hint=f"there are {', '.join(sorted(EXPORTERS))}")
-        if output.dest is None and output.type in ("oci", "docker", "tar", "local"):
+        for name in _names(output, request):
+            if name.digest is not None:
+                raise NoSuchExport(f"{name.familiar}: its digest is known when it is built", hint="write name=NAME:TAG")
+        if not output.dest and output.type in ("oci", "docker", "tar", "local"):
             raise NoSuchExport(f"-o type={output.type} needs a destination", hint=f"write -o type={output.type},dest=PATH")
         if output.dest not in (None, "-"):
             check_folder(str(output.dest), "dest")
+            if output.type in ("oci", "docker", "tar") and not _is_folder(output) and os.path.isdir(str(output.dest)):
+                raise ExportError(f"{output.dest} is a folder", hint="name a file in it, or write tar=false for an OCI layout")
     pushes = request.push or any(output.type == "registry" for output in request.outputs)
     named = any(dict(output.attributes).get("name") for output in request.outputs)
     if pushes and not request.tags and not named:
@@ -69,9 +74,13 @@ def opened(dest: str | None) -> Iterator[BinaryIO]:
         yield file
 
 
+def _is_folder(output: Output) -> bool:
+    return dict(output.attributes).get("tar") == "false" and output.dest not in (None, "-")
+
+
 def _archive(image: Image, output: Output, request: BuildRequest, workspace: Workspace, progress: Progress) -> None:
     names = _names(output, request)
-    if dict(output.attributes).get("tar") == "false" and output.dest not in (None, "-"):
+    if _is_folder(output):
         from pybuild.registry.layout import write_layout
 
         write_layout(workspace.store, image, names, Path(str(output.dest)))

@@ -136,6 +136,38 @@ def test_save_and_load(cli, context, tmp_path, monkeypatch):
     assert cli("--root", tmp_path / "other", "inspect", "-f", "{{.Id}}", "a:1")[1].strip() == identity
 
 
+def test_no_image_is_known_by_the_digest_of_another(cli, context, tmp_path):
+    """FROM NAME@DIGEST believes what is here by that name: an archive could put its own there."""
+    lie = "127.0.0.1:1/lie@sha256:" + "0" * 64
+    assert cli("build", "-t", "a:1", context)[0] == 0
+    code, _, err = cli("build", "-t", lie, context)
+    assert code == 2 and "its digest is known when it is built" in err
+    assert cli("build", "-o", f"type=oci,dest={tmp_path}/a.tar,name={lie}", context)[0] == 2
+    for command in (("tag", "a:1", lie), ("copy", "store:a:1", f"store:{lie}")):
+        code, _, err = cli(*command)
+        assert code == 2 and "the image is sha256:" in err
+    name = json.loads(cli("inspect", "a:1")[1])[0]["Descriptor"]["digest"]
+    assert cli("tag", "a:1", f"127.0.0.1:1/true@{name}")[0] == 0
+    folder = tmp_path / "layout"
+    assert cli("copy", "store:a:1", f"oci:{folder}:a")[0] == 0
+    index = json.loads((folder / "index.json").read_text())
+    for key in ("org.opencontainers.image.ref.name", "io.containerd.image.name"):
+        index["manifests"][0].setdefault("annotations", {})[key] = lie
+    (folder / "index.json").write_text(json.dumps(index))
+    with tarfile.open(tmp_path / "archive.tar", "w") as archive:
+        archive.add(folder, ".")
+    code, out, _ = cli("--root", tmp_path / "other", "load", "-i", tmp_path / "archive.tar")
+    assert code == 0 and "lie" not in out
+    (context / "Dockerfile").write_text(f"FROM {lie}\n")
+    assert cli("--root", tmp_path / "other", "build", context)[0] == 1
+
+
+def test_a_folder_is_no_archive(cli, context, tmp_path):
+    code, _, err = cli("build", "-o", f"type=oci,dest={tmp_path}", context)
+    assert code == 1 and "is a folder" in err and "#1" not in err
+    assert cli("build", "-o", "type=oci,dest=", context)[0] == 2
+
+
 def test_a_device_and_a_link_are_written_through(cli, context, tmp_path):
     """Root's /dev/null and /dev/stdout stay what they are."""
     assert cli("build", "-t", "a:1", context)[0] == 0

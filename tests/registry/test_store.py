@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pybuild.registry import Descriptor, Digest, Platform, Reference, Store, media
-from pybuild.registry.errors import AmbiguousName, BlobNotFound, DigestMismatch, ImageNotFound, StoreError
+from pybuild.registry.errors import AmbiguousName, BlobNotFound, DigestMismatch, ImageNotFound, InvalidReference, StoreError
 
 V1, V2 = Reference.parse("app:v1"), Reference.parse("app:v2")
 
@@ -132,7 +132,9 @@ def test_a_part_of_several_ids_is_ambiguous(store, make_image):
 def test_a_pinned_name_is_found_by_either_digest(store, make_image):
     image = make_image(store, {"a": b"1"})
     of_index = Reference.parse(f"app@{Digest.of(b'an index')}")
-    store.tag(image.descriptor, of_index)
+    with pytest.raises(InvalidReference, match="the image is sha256"):
+        store.tag(image.descriptor, of_index)
+    store.tag(image.descriptor, of_index, is_resolved=True)
     assert store.tagged(of_index).digest == image.descriptor.digest
     assert store.tagged(Reference.parse(f"other@{image.descriptor.digest}")).digest == image.descriptor.digest
     assert store.tagged(Reference.parse(f"app@{Digest.of(b'another')}")) is None
