@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pybuild.registry import Descriptor, Digest, Reference, media
+from pybuild.registry import Descriptor, Digest, Reference, early, growing, media, upload
 from pybuild.registry.client import Client
 from pybuild.registry.early import EarlyPush
 from pybuild.registry.growing import Growing
@@ -15,7 +15,14 @@ from pybuild.registry.parallel import Stop, Stopped
 from pybuild.registry.repository import Repository
 from pybuild.registry.transfer import push_growing
 
-MB = 1 << 20
+# All sizes are a sixteenth of the real ones, as in `sizes`: what is decided is the same, and less is sent.
+MB = 1 << 16
+
+
+@pytest.fixture(autouse=True)
+def sizes(monkeypatch):
+    for module, name in ((growing, "WORTHWHILE"), (early, "WORTHWHILE"), (growing, "PIECE"), (upload, "SMALL")):
+        monkeypatch.setattr(module, name, getattr(module, name) // 16)
 
 
 class Writing:
@@ -27,8 +34,10 @@ class Writing:
         self.writer = store.writer()
         self.growing = Growing(self.writer.path)
         self.to = self.growing.grow
+        self.before = lambda: None
 
     def write(self, end):
+        self.before()
         self.writer.write(self.content[self.writer.size : end])
         self.to(end)
 
@@ -47,7 +56,7 @@ def writing(store):
 
 @pytest.fixture
 def sending(faulty, pauses, store, writing):
-    """Sends it in a thread; `wait` is for its end, and gives what went wrong."""
+    """Sends it in a thread, from the first byte on; `wait` is for its end, and gives what went wrong."""
 
     class Sending:
         def __init__(self):
@@ -57,7 +66,11 @@ def sending(faulty, pauses, store, writing):
             self.told = []
             self.thread = threading.Thread(target=self.work)
             faulty.hold_after = lambda request: self.seen.set() if request.startswith("PATCH") else None
-            self.thread.start()
+            writing.before = self.begin
+
+        def begin(self):
+            if self.thread.ident is None:
+                self.thread.start()
 
         def work(self):
             with Client(faulty.host, patience=pauses.patience) as client:
@@ -76,7 +89,8 @@ def sending(faulty, pauses, store, writing):
     made = Sending()
     yield made
     writing.growing.give_up()
-    made.thread.join(20)
+    if made.thread.ident is not None:
+        made.thread.join(20)
 
 
 def finish(writing):
@@ -180,24 +194,24 @@ def test_what_comes_to_nothing_is_taken_back(way, sending, writing, faulty):
 def test_layers_that_grow_go_ahead_of_their_image(faulty, store):
     """To a second repository the finished layer goes."""
     names = tuple(Reference.parse(f"{faulty.host}/{name}:1") for name in ("a", "b"))
-    early = EarlyPush(store, names, insecure=False, listener=lambda event: None)
+    pushing = EarlyPush(store, names, insecure=False, listener=lambda event: None)
     writing = Writing(store, os.urandom(20 * MB))
     writing.growing.close()
-    writing.to = lambda size: early.grow(writing.writer.path, size)
+    writing.to = lambda size: pushing.grow(writing.writer.path, size)
     for size in range(4, 20, 4):
         writing.write(size * MB)
     writing.commit()
-    early.offer(writing.blob, path=writing.writer.path)
-    early.finish()
+    pushing.offer(writing.blob, path=writing.writer.path)
+    pushing.finish()
     assert faulty.blobs[writing.blob.digest] == writing.content
-    assert early.sent == {writing.blob.digest.short} and not faulty.sessions
-    assert faulty.count("PATCH /v2/a/") and not early._growing
+    assert pushing.sent == {writing.blob.digest.short} and not faulty.sessions
+    assert faulty.count("PATCH /v2/a/") and not pushing._growing
 
 
 def test_a_layer_that_is_never_finished_keeps_nobody_waiting(faulty, store):
-    early = EarlyPush(store, (Reference.parse(f"{faulty.host}/a:1"),), insecure=False, listener=lambda event: None)
+    pushing = EarlyPush(store, (Reference.parse(f"{faulty.host}/a:1"),), insecure=False, listener=lambda event: None)
     with store.writer() as writer:
         writer.write(os.urandom(17 * MB))
-        early.grow(writer.path, 17 * MB)
-    early.finish()
-    assert not faulty.sessions and not early.sent
+        pushing.grow(writer.path, 17 * MB)
+    pushing.finish()
+    assert not faulty.sessions and not pushing.sent
