@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from real.faulty_registry import Fault, faulty_registry
 
-from pybuild.registry import Descriptor, Digest, media
+from pybuild.registry import Descriptor, Digest, media, pieces
 from pybuild.registry.client import Client
 from pybuild.registry.errors import DigestMismatch, TransferError, UnexpectedAnswer, Unreachable
 from pybuild.registry.repository import Repository
@@ -178,16 +178,17 @@ def test_any_good_answer_ends_an_upload_if_the_blob_is_there(status, send, fault
     assert faulty.count("HEAD") == 1, "without a digest it was looked for"
 
 
-def test_a_long_piece_makes_the_next_ones_smaller(send, faulty, pauses):
-    """A clock that says twenty seconds for each of the first two pieces."""
+def test_a_long_piece_makes_the_next_ones_smaller(send, faulty, pauses, monkeypatch):
+    """A clock that says twenty seconds for each of the first two pieces. All sizes are a sixteenth of the real ones."""
+    monkeypatch.setattr(pieces, "_SHORTER", pieces._SHORTER // 16)
     moments = iter([0, 20, 20, 40, *[50] * 99])
     send(
-        os.urandom(80 * MB),
-        chunk=32 * MB,
+        os.urandom(5 * MB),
+        chunk=2 * MB,
         patience=replace(pauses.patience, clock=lambda: next(moments)),
     )
     sizes = [int(end) - int(start) + 1 for start, end in (text.split("-") for text in ranges(faulty))]
-    assert sizes == [32 * MB, 16 * MB, *[8 * MB] * 4]
+    assert sizes == [2 * MB, MB, *[MB // 2] * 4]
 
 
 def test_the_registry_s_pause_is_kept(send, faulty, fault, pauses):

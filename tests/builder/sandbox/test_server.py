@@ -73,6 +73,15 @@ def test_nothing_of_the_host_is_mounted(sandbox):
     assert output.split() == ["bin", "dev", "etc", "private", "proc", "suid", "sys"]
 
 
+def test_the_root_is_as_the_image_has_it(sandbox, tmp_path):
+    image = tmp_path / "image"
+    shutil.copytree(sandbox.lower / "bin", image / "bin", symlinks=True)
+    os.chown(image, 7, 8)
+    os.chmod(image, 0o751)
+    os.utime(image, (5, 5))
+    assert sandbox("stat -c '%a %u %g' /", lowers=(image,))[1] == "751 7 8\n"
+
+
 def test_the_files_that_every_sandbox_has_cannot_be_written(sandbox):
     """Nothing of it would stay, and other steps have the same files."""
     code, output, _ = sandbox("cat /etc/hosts; echo x > /etc/hosts")
