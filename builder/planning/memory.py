@@ -50,12 +50,26 @@ def read_dockerfile(request: BuildRequest) -> tuple[Source, tuple[str, ...]]:
         with open(_in_any_case(path), "rb") as file:
             content = file.read()
     except (FileNotFoundError, NotADirectoryError):
-        hint = "name it with -f FILE" if request.dockerfile is None else "-f is a path from where you are, not from the context"
-        raise ContextError(f"no Dockerfile: {path}", hint=hint) from None
+        raise ContextError(f"no Dockerfile: {path}", hint=_where_else(request, path)) from None
     except OSError as error:
-        raise ContextError(f"cannot read {path}: {error.strerror}") from error
+        hint = "name it with -f FILE" if os.path.isdir(path) else None
+        raise ContextError(f"cannot read {path}: {error.strerror}", hint=hint) from error
     shown = os.path.relpath(path) if not os.path.isabs(path) else path
     return _decoded(shown, content), (f"{os.path.abspath(path)}.dockerignore", ".dockerignore")
+
+
+def _where_else(request: BuildRequest, path: str) -> str:
+    """What to do about a Dockerfile that is not there."""
+    from difflib import get_close_matches
+
+    if request.dockerfile is not None and os.path.isfile(inside := os.path.join(request.context, request.dockerfile)):
+        return f"-f is a path from where you are, not from the context: write -f {inside}"
+    folder, name = os.path.split(path)
+    files = sorted(entry.name for entry in os.scandir(folder or ".") if entry.is_file()) if os.path.isdir(folder or ".") else []
+    kin = [file for file in files if file.lower().startswith(("dockerfile", "containerfile"))] if request.dockerfile is None else []
+    if close := (kin or get_close_matches(name, files, 1)):
+        return f"there is {close[0]}: write -f {os.path.join(folder, close[0])}"
+    return "name it with -f FILE" if request.dockerfile is None else "-f is a path from where you are, not from the context"
 
 
 def _decoded(name: str, content: bytes) -> Source:

@@ -162,6 +162,20 @@ def test_no_image_is_known_by_the_digest_of_another(cli, context, tmp_path):
     assert cli("--root", tmp_path / "other", "build", context)[0] == 1
 
 
+def test_a_dockerfile_that_is_elsewhere_is_told(cli, context, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (context / "Dockerfile").rename(context / "Dockerfile.dev")
+    assert "hint: there is Dockerfile.dev: write -f context/Dockerfile.dev\n" in cli("build", "context")[2]
+    found = cli("build", "-f", "Dockerfile.dev", "context")[2]
+    assert "hint: -f is a path from where you are, not from the context: write -f context/Dockerfile.dev\n" in found
+    assert "hint: there is Dockerfile.dev: write -f context/Dockerfile.dev\n" in cli("build", "-f", "context/Dockerfile.de", "context")[2]
+    (context / "Dockerfile.dev").rename(context / "Containerfile")
+    monkeypatch.chdir(context)
+    assert "hint: there is Containerfile: write -f ./Containerfile\n" in cli("build", ".")[2]
+    (context / "Dockerfile").mkdir()
+    assert "Is a directory\nhint: name it with -f FILE" in cli("build", ".")[2]
+
+
 def test_a_folder_is_no_archive(cli, context, tmp_path):
     code, _, err = cli("build", "-o", f"type=oci,dest={tmp_path}", context)
     assert code == 1 and "is a folder" in err and "#1" not in err
