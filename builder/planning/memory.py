@@ -5,6 +5,7 @@ What is remembered is a pickle in the user's own store, and it is read only wher
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 
@@ -65,9 +66,13 @@ def _where_else(request: BuildRequest, path: str) -> str:
     if request.dockerfile is not None and os.path.isfile(inside := os.path.join(request.context, request.dockerfile)):
         return f"-f is a path from where you are, not from the context: write -f {inside}"
     folder, name = os.path.split(path)
-    files = sorted(entry.name for entry in os.scandir(folder or ".") if entry.is_file()) if os.path.isdir(folder or ".") else []
-    kin = [file for file in files if file.lower().startswith(("dockerfile", "containerfile"))] if request.dockerfile is None else []
-    if close := (kin or get_close_matches(name, files, 1)):
+    files: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+        files = sorted(entry.name for entry in entries if entry.is_file() and not entry.name.endswith(".dockerignore"))
+    close = get_close_matches(name, files, 1)
+    if request.dockerfile is None:
+        close = [file for file in files if file.lower().startswith(("dockerfile", "containerfile"))] or close
+    if close:
         return f"there is {close[0]}: write -f {os.path.join(folder, close[0])}"
     return "name it with -f FILE" if request.dockerfile is None else "-f is a path from where you are, not from the context"
 
