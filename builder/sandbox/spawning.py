@@ -76,52 +76,75 @@ class _Waiting:
 def serve(channel: socket.socket, owner: int) -> None:
     """Do what comes over the channel, until it closes or `owner`, a pidfd, says that pybuild has ended."""
     _leave_pybuild(channel.fileno(), owner)
-    running: dict[int, _Sandbox] = {}
-    is_cleared = False
     with selectors.DefaultSelector() as selector:
         selector.register(owner, selectors.EVENT_READ)
         selector.register(channel, selectors.EVENT_READ)
-        sandboxes = _Sandboxes()
-        is_last = False
+        server = _Server(channel, selector)
         try:
             while True:
                 for key, _ in selector.select():
                     if isinstance(key.data, _Sandbox):
-                        selector.unregister(key.fd)
-                        del running[key.data.number]
-                        _reap(key.data)
-                        if is_last and not running:
-                            sandboxes.rest()
-                        continue
-                    if key.fd == owner:
+                        server.end(key.data)
+                    elif key.fd == owner or not server.obey():
                         return
-                    message, descriptors, _, _ = socket.recv_fds(channel, LARGEST_MESSAGE, _DESCRIPTORS)
-                    if not message:
-                        return
-                    kind, number, value = pickle.loads(message)
-                    if kind == "run":
-                        setting, command, is_last = value
-                        sandbox = sandboxes.start(number, setting, command, descriptors)
-                        if sandbox is not None:
-                            running[number] = sandbox
-                            selector.register(sandbox.pidfd, selectors.EVENT_READ, sandbox)
-                        if not is_last:
-                            sandboxes.expect(setting)
-                    elif kind == "expect":
-                        sandboxes.expect(value)
-                    elif kind == "end":
-                        is_cleared = True
-                    elif kind == "find":
-                        isolation, folder = value
-                        _find(isolation, folder, descriptors[0])
-                    elif number in running:
-                        _send(running[number], value)
         finally:
-            for sandbox in running.values():
-                _send(sandbox, signal.SIGKILL)
-            for sandbox in running.values():
-                _reap(sandbox)
-            sandboxes.close(is_cleared=is_cleared)
+            server.close()
+
+
+class _Server:
+    """What runs, and what is done with it by pybuild's word."""
+
+    def __init__(self, channel: socket.socket, selector: selectors.BaseSelector) -> None:
+        self._channel = channel
+        self._selector = selector
+        self._sandboxes = _Sandboxes()
+        self._running: dict[int, _Sandbox] = {}
+        self._is_last = False
+        self._is_cleared = False
+
+    def obey(self) -> bool:
+        """Do what the next message says; False when none will come."""
+        message, descriptors, _, _ = socket.recv_fds(self._channel, LARGEST_MESSAGE, _DESCRIPTORS)
+        if not message:
+            return False
+        match pickle.loads(message):
+            case ("run", number, (setting, command, is_last)):
+                self._run(number, setting, command, descriptors, is_last=is_last)
+            case ("expect", _, setting):
+                self._sandboxes.expect(setting)
+            case ("find", _, (isolation, folder)):
+                _find(isolation, folder, descriptors[0])
+            case ("signal", number, signal_number):
+                if number in self._running:
+                    _send(self._running[number], signal_number)
+            case ("end", _, _):
+                self._is_cleared = True
+        return True
+
+    def _run(self, number: int, setting: Setting, command: bytes, descriptors: list[int], *, is_last: bool) -> None:
+        self._is_last = is_last
+        sandbox = self._sandboxes.start(number, setting, command, descriptors)
+        if sandbox is not None:
+            self._running[number] = sandbox
+            self._selector.register(sandbox.pidfd, selectors.EVENT_READ, sandbox)
+        if not is_last:
+            self._sandboxes.expect(setting)
+
+    def end(self, sandbox: _Sandbox) -> None:
+        """A sandbox has ended: tell so."""
+        self._selector.unregister(sandbox.pidfd)
+        del self._running[sandbox.number]
+        _reap(sandbox)
+        if self._is_last and not self._running:
+            self._sandboxes.rest()
+
+    def close(self) -> None:
+        """End everything."""
+        for sandbox in self._running.values():
+            _send(sandbox, signal.SIGKILL)
+        for sandbox in self._running.values():
+            _reap(sandbox)
+        self._sandboxes.close(is_cleared=self._is_cleared)
 
 
 def _find(isolation: str, folder: str, answer: int) -> None:
