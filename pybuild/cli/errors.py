@@ -133,6 +133,8 @@ def _advice(error: OSError) -> str | None:
     is_in_store = str(error.filename).startswith(f"{place_of(None, os.environ)}/")
     if is_in_store and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return "the store cannot be written to: set PYBUILD_ROOT, or --root, to a folder of yours"
+    if error.errno == errno.ENOENT and error.filename is None:
+        return "the folder that you are in may be gone: cd to where it was"
     return {errno.ENOSPC: ADVICE, errno.EDQUOT: ADVICE, errno.EAGAIN: _NO_PROCESS}.get(error.errno or 0)
 
 

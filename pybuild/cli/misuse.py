@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import click
+from click.core import ParameterSource
 
 from pybuild.cli.habits import command_hint, option_hint
 
@@ -49,6 +50,9 @@ def told(error: click.ClickException) -> tuple[str, str | None]:
         return message, f"write {path} {' '.join(command.collect_usage_pieces(error.ctx))}"
     if isinstance(error, click.BadOptionUsage):
         return message, _asks(error.ctx)
+    parameter = getattr(error, "param", None)
+    if isinstance(parameter, click.Option) and error.ctx.get_parameter_source(str(parameter.name)) is ParameterSource.ENVIRONMENT:
+        return message, f"it comes from the variable {parameter.envvar}"
     return message, None
 
 

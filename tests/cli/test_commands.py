@@ -168,12 +168,30 @@ def test_a_dockerfile_that_is_elsewhere_is_told(cli, context, tmp_path, monkeypa
     assert "hint: there is Dockerfile.dev: write -f context/Dockerfile.dev\n" in cli("build", "context")[2]
     found = cli("build", "-f", "Dockerfile.dev", "context")[2]
     assert "hint: -f is a path from where you are, not from the context: write -f context/Dockerfile.dev\n" in found
-    assert "hint: there is Dockerfile.dev: write -f context/Dockerfile.dev\n" in cli("build", "-f", "context/Dockerfile.de", "context")[2]
+    assert (
+        "hint: there is Dockerfile.dev: write -f context/Dockerfile.dev\n"
+        in cli("build", "-f", "context/Dockerfile.de", "context")[2]
+    )
     (context / "Dockerfile.dev").rename(context / "Containerfile")
     monkeypatch.chdir(context)
     assert "hint: there is Containerfile: write -f ./Containerfile\n" in cli("build", ".")[2]
     (context / "Dockerfile").mkdir()
     assert "Is a directory\nhint: name it with -f FILE" in cli("build", ".")[2]
+
+
+def test_what_comes_from_the_environment_is_told(cli, context, monkeypatch):
+    monkeypatch.setenv("BUILDKIT_PROGRESS", "loud")
+    code, _, err = cli("build", context)
+    assert code == 2 and "hint: it comes from the variable BUILDKIT_PROGRESS\n" in err
+    assert "hint" not in cli("build", "--progress", "louder", context)[2]
+
+
+def test_a_folder_that_is_gone_is_told(cli, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = cli("build", ".")
+    assert code == 1 and "hint: the folder that you are in may be gone" in err
 
 
 def test_a_folder_is_no_archive(cli, context, tmp_path):
