@@ -15,6 +15,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from real.command import COMMAND
 
 pytestmark = pytest.mark.root
 
@@ -117,11 +118,29 @@ def test_workdir_and_user_through_links_stay_in_the_image(build, outside):
 
 
 @pytest.mark.parametrize("number", [3, 7, 12])
-def test_cve_2024_21626_workdir_is_no_descriptor_of_the_host(build, number):
-    done = build(f"WORKDIR /proc/self/fd/{number}", "RUN ls ../../../.. / | sort -u | head -50; pwd", code=125)
-    assert "cannot enter the working directory" in done.err
-    done = build(f"RUN ln -s /proc/self/fd/{number}/ /l && cat /l/../../../../../../etc/shadow; true")
-    assert "root:" not in done.err
+def test_cve_2024_21626_workdir_is_no_descriptor_of_the_host(ubuntu, context, root, outside, number):
+    """Started with a directory of the host's under each number that the command could try."""
+    place = os.open(outside / "sub", os.O_RDONLY)
+    leaked = tuple(os.dup2(place, free) for free in range(60, 80))
+    # What pybuild opens itself takes the other numbers.
+    script = f'for n in $(seq 3 40); do eval "exec $n<{outside}/sub"; done; exec "$@"'
+
+    def build(*lines):
+        folder = context("\n".join(("FROM ubuntu", *lines, "")))
+        arguments = ("build", "--progress", "plain", "--build-context", f"ubuntu=oci-layout://{ubuntu}", folder)
+        command = ("bash", "-c", script, "bash", *COMMAND, "--root", root, *arguments)
+        return subprocess.run([*map(str, command)], pass_fds=leaked, capture_output=True, text=True, check=False)
+
+    try:
+        done = build(f"WORKDIR /proc/self/fd/{number}", "RUN ls ../../../.. / | sort -u | head -50; pwd")
+        assert done.returncode == 125 and "cannot enter the working directory" in done.stderr, done.stderr
+        for free in (number, number + 57):
+            done = build(f"RUN ln -s /proc/self/fd/{free}/ /l{free}; cat /l{free}/../passwd; ls /proc/*/fd; true")
+            assert done.returncode == 0 and "hostuser" not in done.stderr, done.stderr
+            assert not {"#2 7", "#2 12", f"#2 {number + 57}"}.intersection(done.stderr.splitlines())
+    finally:
+        for descriptor in (place, *leaked):
+            os.close(descriptor)
 
 
 def test_cve_2024_23653_privilege_takes_an_entitlement_whoever_asks(build, pybuild, ubuntu, context, tmp_path):
@@ -161,10 +180,17 @@ def test_cve_2024_9675_a_cache_is_no_folder_of_the_host(build, root, outside):
     )
 
 
-def test_cve_2024_9407_a_bind_has_no_options_and_no_source_of_the_host(build, outside):
+def test_cve_2024_9407_a_bind_has_no_options_and_no_source_of_the_host(build, outside, tmp_path):
     for source in ("../" * 12 + str(outside)[1:], str(outside)):
         err = build(f"RUN --mount=source={source},target=/m ls /m", code=1).err
         assert "passwd" not in err
+    (tmp_path / "context").mkdir(exist_ok=True)
+    (tmp_path / "context/link").symlink_to(outside)
+    (tmp_path / "context/up").symlink_to("../" * 20 + str(outside)[1:])
+    for source in ("link", "up", "link/sub", "up/file"):
+        for mode in ("ro", "rw"):
+            err = build(f"RUN --mount=source={source},target=/m,{mode} ls /m; cat /m", code=1).err
+            assert "passwd" not in err and "of the host" not in err
     err = build("RUN --mount=type=bind,source=.,target=/m,rw,bind-propagation=shared true", code=2).err
     assert "bind-propagation" in err
 
