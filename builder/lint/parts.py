@@ -54,11 +54,8 @@ def expanded(instruction: Instruction) -> Iterator[Word]:
     elif isinstance(instruction, Words) and instruction.keyword in _EXPANDED:
         yield from instruction.words
     elif isinstance(instruction, Run):
-        for flag in instruction.flags:
-            if flag.name == "mount" and flag.value is not None:
-                for _, value in mount_fields(flag.value.text):
-                    if value is not None:
-                        yield _part(flag.value, value)
+        mounts = (flag.value for flag in instruction.flags if flag.name == "mount" and flag.value is not None)
+        yield from (_part(mount, value) for mount in mounts for _, value in mount_fields(mount.text) if value is not None)
 
 
 def _part(word: Word, text: str) -> Word:

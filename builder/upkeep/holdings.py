@@ -10,6 +10,7 @@ import contextlib
 import os
 from calendar import timegm
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from time import strptime
 
 from pybuild.builder.workspace import CACHES, Workspace
@@ -180,24 +181,20 @@ class _Survey:
 
 def disk_usage(path: str) -> int:
     """The bytes that a file, or a folder with all in it, takes on disk; a file with several names counts once."""
-    status = os.lstat(path)
-    total = status.st_blocks * 512
-    seen: set[tuple[int, int]] = set()
+    found = chain((os.lstat(path),), _below(path))
+    return sum({(status.st_dev, status.st_ino): status.st_blocks * 512 for status in found}.values())
+
+
+def _below(path: str) -> Iterator[os.stat_result]:
+    """All that is in a folder. What goes away meanwhile, or cannot be read by this user, takes nothing that a prune gives."""
     pending = [path] if os.path.isdir(path) and not os.path.islink(path) else []
     while pending:
-        # What goes away meanwhile, or cannot be read by this user, takes no space that a prune could give back.
         with contextlib.suppress(OSError), os.scandir(pending.pop()) as found:
             for item in found:
                 with contextlib.suppress(FileNotFoundError):
-                    status = item.stat(follow_symlinks=False)
                     if item.is_dir(follow_symlinks=False):
                         pending.append(item.path)
-                    elif status.st_nlink > 1:
-                        if (status.st_dev, status.st_ino) in seen:
-                            continue
-                        seen.add((status.st_dev, status.st_ino))
-                    total += status.st_blocks * 512
-    return total
+                    yield item.stat(follow_symlinks=False)
 
 
 def _place(digest: str) -> str:
