@@ -64,6 +64,7 @@ command = Build(
     "build",
     params=[click.Argument(["context"], type=FILE), *map(click_option, BUILD)],
     callback=build_image,
-    help="Build an image from the Dockerfile in CONTEXT.",
+    help="Build an image from the Dockerfile in CONTEXT: a folder, an archive or a git repository at a URL, or - for an archive"
+    " or a Dockerfile on standard input.",
     short_help="Build an image from a Dockerfile",
 )

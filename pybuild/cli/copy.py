@@ -24,7 +24,7 @@ is mounted. All platforms of an image are copied, but to docker-archive, which h
 @click.option("--referrers", is_flag=True, help="Copy what refers to the image too: signatures, attestations.")
 @insecure_option
 @timeout_option
-@click.option("-j", "--jobs", type=click.IntRange(1), default=4, show_default=True, help="Blobs at the same time.")
+@click.option("-j", "--jobs", metavar="N", type=click.IntRange(1), default=4, show_default=True, help="Blobs at the same time.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the digest alone.")
 @click.option("--progress", type=click.Choice(MODES), default="auto", show_default=True, help="How to show what happens.")
 def command(

@@ -12,7 +12,9 @@ _COLOURS = {"works": "green", "less": "yellow", "fails": "red"}
 
 
 @click.command("doctor", short_help="Say what works here, and what mends the rest")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to show it."
+)
 def command(form: str) -> int:
     """Try what RUN and the store need of this place; say what works, what doesn't, and the one command that mends it.
 

@@ -11,6 +11,11 @@ from pybuild.cli.habits import command_hint, option_hint
 
 # click's words for an argument too many.
 _EXTRA = "got unexpected extra argument"
+_IN_OUR_WORDS = {
+    "is not a valid integer range": "is not a whole number",
+    "is not a valid integer": "is not a whole number",
+    "is not a valid float range": "is not a number",
+}
 
 
 class NoSuchCommand(click.UsageError):
@@ -34,6 +39,8 @@ class Group(click.Group):
 def told(error: click.ClickException) -> tuple[str, str | None]:
     """The message and the hint for an error of click's."""
     message = error.format_message().rstrip(".")
+    for words, ours in _IN_OUR_WORDS.items():
+        message = message.replace(words, ours)
     # Ours begin small, too.
     message = message[:1].lower() + message[1:]
     if isinstance(error, NoSuchCommand):

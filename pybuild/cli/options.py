@@ -207,7 +207,7 @@ BUILD = (
     ),
     Option(("--push",), "push", None, "Push the image to the registries of its names."),
     Option(("--insecure",), "insecure", None, "Allow registries without TLS, or with certificates that cannot be checked."),
-    Option(("--tls-verify",), "tls_verify", truth, "The other way to say --insecure: =false.", "BOOL", default="true"),
+    Option(("--tls-verify",), "tls_verify", truth, "--tls-verify=false is --insecure.", "BOOL", default="true"),
     Option(
         ("--timestamp",),
         "timestamp",

@@ -19,7 +19,7 @@ def insecure_option(command: _F) -> _F:
         metavar="BOOL",
         expose_value=False,
         callback=_distrust,
-        help="The other way to say --insecure: =false.",
+        help="--tls-verify=false is --insecure.",
     )(command)
     return click.option(
         "--insecure",

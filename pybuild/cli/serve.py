@@ -18,9 +18,15 @@ machine is let in without --host."""
 
 @click.command("serve", short_help="Serve the store as a registry", help=_HELP)
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 is all of this machine's."
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on; 0.0.0.0 is all of this machine's.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=5555, show_default=True, help="0 takes any that is free.")
+@click.option(
+    "--port", metavar="PORT", type=click.IntRange(0, 65535), default=5555, show_default=True, help="0 takes any that is free."
+)
 @click.option("--writable", is_flag=True, help="Take pushes, and deletions of tags.")
 @click.option("--user", metavar="USER", help="Let in only this user, with the password of --password-stdin.")
 @click.option("--password-stdin", is_flag=True, help="Take the user's password from standard input.")

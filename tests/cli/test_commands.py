@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -35,6 +36,7 @@ def test_every_command_has_help_and_does_what_it_says_it_does(cli, name):
     code, out, _ = cli(name, "--help")
     assert code == 0 and out.startswith("Usage: pybuild " + name)
     assert COMMANDS[name] in cli("--help")[1]
+    assert not re.search(" (TEXT|INTEGER|FLOAT)( RANGE)? ", out), "every option says what it takes"
 
 
 def test_version_tells_it_from_the_other_pybuild(cli):
@@ -232,6 +234,7 @@ ERRORS = [
     ),
     (("build", "--root", "/x", "."), 2, "hint: it stands before the command: pybuild --root DIR"),
     (("build", "--pull=always", "."), 2, "error: invalid value for '--pull': 'always' is neither true nor false\n"),
+    (("serve", "--port", "80x"), 2, "error: invalid value for '--port': '80x' is not a whole number\n"),
     (("run", "-p", "80:80", "x"), 2, "hint: the container has this machine's network"),
     (("run", "--rm=true", "x"), 2, "error: option '--rm' does not take a value\n"),
     (("build", "-t", "UPPER", "{context}"), 2, "names are lower case: 'upper'"),
