@@ -551,3 +551,13 @@ def test_nothing_of_an_upload_that_has_ended_stays_in_memory(store):
         with pytest.raises(Refusal):
             unknown()
     assert not uploads._locks and not uploads._hashes and not os.listdir(f"{store.root}/uploads")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "A" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n"])
+def test_what_is_no_name_of_an_upload_is_no_file(name, store):
+    uploads = Uploads(store)
+    uploads.begin()
+    for ask in (uploads.size, uploads.cancel, lambda name: uploads.append(name, None, [b"x"])):
+        with pytest.raises(Refusal) as refused:
+            ask(name)
+        assert refused.value.response.status == 404

@@ -15,7 +15,7 @@ from pybuild.builder.layers.changes import changes
 from pybuild.builder.layers.compression import Compression
 from pybuild.builder.layers.entry import BytesContent, Entry, Kind
 from pybuild.builder.layers.extraction import extract, index, materialise
-from pybuild.builder.layers.index import MergedView, RecipeView, TreeView
+from pybuild.builder.layers.index import MergedView, RecipeView, TreeView, kept_xattrs
 from pybuild.builder.layers.packing import pack
 from pybuild.registry import Descriptor, Digest, media
 from pybuild.registry.errors import DigestMismatch
@@ -244,6 +244,12 @@ def test_a_directory_with_more_in_it_than_python_has_frames_is_replaced(tmp_path
     os.close(place)
     materialise([file("d", b"now a file")], str(top))
     assert os.listdir(top) == ["d"] and (top / "d").read_bytes() == b"now a file"
+
+
+def test_attributes_that_are_overlay_s_own_are_none_of_a_file_s(tmp_path):
+    for name in ("user.overlay.opaque", "user.overlay.pybuild.whiteout", "user.mine"):
+        os.setxattr(tmp_path, name, b"y")
+    assert kept_xattrs(str(tmp_path)) == (("user.mine", b"y"),)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import os
 import subprocess
 import tarfile
 import threading
+import time
 
 import pytest
 
@@ -217,6 +218,9 @@ def test_threads_end_with_the_layer(store, entries, is_large):
     try:
         before = len(os.listdir("/proc/self/task"))
         pack(entries if is_large else entries[:3], store, Compression.parse("zstd"))
-        assert len(os.listdir("/proc/self/task")) == before
+        # The kernel takes a moment for one that has been joined.
+        end = time.monotonic() + 10
+        while len(os.listdir("/proc/self/task")) != before:
+            assert time.monotonic() < end
     finally:
         gc.enable()
