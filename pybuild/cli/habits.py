@@ -40,6 +40,7 @@ OPTIONS = {
         "--cpu-shares": _CPUS,
         "--cpuset-cpus": _CPUS,
         "-c": _CPUS,
+        "--dockerfile": "-f FILE names it",
         "--env": "--build-arg gives a value to an ARG, and ENV keeps it",
         "--force-rm": _EMPTY,
         "--format": "images are OCI's; -o type=docker,dest=FILE writes an archive for docker",
@@ -88,17 +89,19 @@ OPTIONS = {
     "save": {"--format": "what is written is for docker and for tools that read OCI archives"},
 }
 
-# By what stands in the command's place, after the group that it is looked for in.
+# By what stands in the command's place, after the group that it is looked for in: commands, or a sentence.
 COMMANDS = {
+    "attach": _CONTAINERS,
     "bud": "pybuild build",
     "build-using-dockerfile": "pybuild build",
     "builder": "pybuild build, pybuild prune",
     "buildx": "pybuild build, pybuild system df, pybuild prune",
     "check": "pybuild lint, pybuild build --check",
-    "container": "pybuild run",
+    "container": _CONTAINERS,
+    "create": _CONTAINERS,
     "debug": "pybuild build --debug-on-error",
     "df": "pybuild system df",
-    "exec": "pybuild run",
+    "exec": _CONTAINERS,
     "explain": "pybuild why",
     "export": "pybuild save, pybuild build -o type=tar,dest=FILE",
     "gc": "pybuild prune",
@@ -107,11 +110,15 @@ COMMANDS = {
     "import": "pybuild load",
     "info": "pybuild doctor",
     "list": "pybuild images",
+    "logs": _CONTAINERS,
     "ls": "pybuild images",
     "outline": "pybuild build --call=outline",
+    "ps": _CONTAINERS,
     "registry": "pybuild serve",
     "remove": "pybuild rmi",
     "rm": "pybuild rmi",
+    "start": _CONTAINERS,
+    "stop": _CONTAINERS,
     "system prune": "pybuild prune",
     "targets": "pybuild build --call=targets",
     "untag": "pybuild rmi",
@@ -128,4 +135,6 @@ def option_hint(command: str, option: str) -> str | None:
 def command_hint(command: str) -> str | None:
     """What to write in place of a command that is not there; None when nothing is known of it."""
     found = COMMANDS.get(command)
-    return found and " or ".join(f"'{text}'" for text in found.split(", "))
+    if found is None or not found.startswith("pybuild"):
+        return found
+    return " or ".join(f"'{text}'" for text in found.split(", "))

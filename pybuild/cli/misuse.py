@@ -51,7 +51,7 @@ def told(error: click.ClickException) -> tuple[str, str | None]:
     if isinstance(error, click.NoSuchOption):
         name = error.option_name
         known = [spelling for parameter in command.get_params(error.ctx) for spelling in parameter.opts]
-        hint = option_hint(" ".join(_path(error.ctx)[1:]), name) or _meant(name, known) or _asks(error.ctx)
+        hint = option_hint(" ".join(_path(error.ctx)[1:]), name) or _meant(name, known, 0.7) or _asks(error.ctx)
         return f"{path} has no option {name}", hint
     if isinstance(error, click.MissingParameter) or message.startswith(_EXTRA):
         return message, f"write {path} {' '.join(command.collect_usage_pieces(error.ctx))}"
@@ -71,8 +71,9 @@ def _asks(ctx: click.Context) -> str:
     return f"'{ctx.command_path} --help' lists what there is"
 
 
-def _meant(word: str, known: Iterable[str]) -> str | None:
+def _meant(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     from difflib import get_close_matches
 
-    close = get_close_matches(word, list(known), 1)
+    # All options are alike at their beginning.
+    close = get_close_matches(word, list(known), 1, likeness)
     return f"did you mean {close[0]}?" if close else None

@@ -222,6 +222,8 @@ ERRORS = [
     (("bild",), 2, "error: no such command: 'bild'\nhint: did you mean build?\n"),
     (("ls",), 2, "hint: 'pybuild images'\n"),
     (("system", "prune"), 2, "error: no such command: 'prune'\nhint: 'pybuild prune'\n"),
+    (("ps",), 2, "hint: 'pybuild run' runs an image in the foreground"),
+    (("build", "--dns", "1.1.1.1", "."), 2, "hint: 'pybuild build --help' lists what there is"),
     (("store", "verfy"), 2, "hint: did you mean verify?"),
     (("frobnicate",), 2, "hint: 'pybuild --help' lists what there is"),
     (("build",), 2, "error: missing argument 'CONTEXT'\nhint: write pybuild build [OPTIONS] CONTEXT\n"),
