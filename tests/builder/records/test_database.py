@@ -5,6 +5,8 @@ import os
 import sqlite3
 import threading
 
+import pytest
+
 from pybuild.builder import ending
 from pybuild.builder.records.database import Database, StepRecord
 from pybuild.registry import Descriptor, Digest
@@ -30,6 +32,15 @@ def test_a_moment_is_the_first_one(tmp_path):
     database = Database(tmp_path / "pybuild.db")
     assert database.moment("k", "one") == "one"
     assert database.moment("k", "two") == "one"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_only_what_makes_a_new_file_waits_for_no_disk(tmp_path, times):
+    for _ in range(times):
+        database = Database(str(tmp_path / "db"))
+        modes = [database.connection.execute(f"pragma {name}").fetchone()[0] for name in ("synchronous", "journal_mode")]
+        database.close()
+    assert modes == [1, "wal"]
 
 
 def test_a_damaged_file_is_replaced(tmp_path):
