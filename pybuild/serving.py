@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
@@ -68,13 +69,18 @@ def serving(
         server.prepare()
     except OSError as error:
         raise RegistryError(
-            f"cannot listen on {wish.host}:{wish.port}: {error.strerror or error}",
-            hint="is the port taken? choose one with --port",
+            f"cannot listen on {wish.host}:{wish.port}: {_reason(error)}", hint="choose another with --host or --port"
         ) from error
     with ExitStack() as resources:
         resources.callback(server.stop)
         host, port = server.bind_addr[:2]
         yield (f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"), server.serve
+
+
+def _reason(error: OSError) -> str:
+    # cheroot writes what each address had to say into one text.
+    said = re.search(r"\[Errno -?\d+\] ([^)]+)", str(error))
+    return said[1] if said and error.errno is None else error.strerror or str(error)
 
 
 def _silent(message: str = "", level: int = 20, traceback: bool = False) -> None:

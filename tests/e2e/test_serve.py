@@ -117,9 +117,7 @@ def test_a_push_that_was_killed_goes_on_in_the_next(pybuild, context, root, tmp_
     pybuild("build", "-q", "-t", "app:v1", context("FROM scratch\nCOPY a /a\n", a=os.urandom(size)))
     with started(tmp_path / "other", "--writable") as host, trickling_proxy(host, most=size // 2) as proxy:
         pybuild("tag", "app:v1", f"{proxy.host}/team/app:v1")
-        first = subprocess.Popen(
-            [*COMMAND, "--root", str(root), "push", f"{proxy.host}/team/app:v1"], stderr=subprocess.DEVNULL
-        )
+        first = subprocess.Popen([*COMMAND, "--root", str(root), "push", f"{proxy.host}/team/app:v1"], stderr=subprocess.DEVNULL)
         assert proxy.is_full.wait(60)
         first.kill()
         first.wait()
@@ -134,4 +132,7 @@ def test_wrong_usage_is_told(pybuild, root):
     assert "belong together" in pybuild("serve", "--user", "me", code=2).err
     assert "--tls-cert" in pybuild("serve", "--tls-key", "x", code=2).err
     with started(root) as host:
-        assert "cannot listen" in pybuild("serve", "--port", host.rpartition(":")[2], code=1).err
+        assert (
+            f"cannot listen on {host}: Address already in use\n"
+            in pybuild("serve", "--port", host.rpartition(":")[2], code=1).err
+        )
