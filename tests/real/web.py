@@ -22,6 +22,7 @@ class Site:
     """What is where: files by path, redirects, statuses, and a folder of bare git repositories under `/git/`.
 
     `before` is called with each path that is asked for. `has_marks`: it gives an ETag and Last-Modified, and answers 304. `asked` are the requests, `GET /path 200`.
+    `without_length`: an answer ends where its connection does.
     """
 
     repositories: Path
@@ -31,6 +32,7 @@ class Site:
     cut: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    without_length: bool = False
     has_marks: bool = True
     heeds_marks: bool = True
     url: str = ""
@@ -86,7 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        if status != 304:
+        if self.site.without_length:
+            self.close_connection = True
+        elif status != 304:
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

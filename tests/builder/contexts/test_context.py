@@ -6,6 +6,7 @@ import socket
 import pytest
 
 import pybuild
+from pybuild.builder.contexts import context as contexts
 from pybuild.builder.contexts.context import Context
 from pybuild.builder.errors import BuildError, ContextError, CopyError
 from pybuild.builder.layers.entry import BytesContent, Kind
@@ -113,6 +114,16 @@ def test_old_files_are_known_by_their_fingerprint(folder, database):
     # The change times are now: too young to be trusted.
     assert context.fingerprint(Choice((".",))) is None
     assert digest(folder, database) == digest(folder, database)
+
+
+def test_the_hash_of_a_file_is_kept_when_its_stamp_is_old_enough_to_tell_a_change(folder, database, monkeypatch):
+    """Two writes within one tick of the file system's clock look alike."""
+    monkeypatch.setattr(contexts, "_GRAIN_NS", 3600 * 10**9)
+    digest(folder, database, "a")
+    assert database.file_digests(str(folder)) == {}
+    monkeypatch.setattr(contexts, "_GRAIN_NS", 0)
+    digest(folder, database, "a")
+    assert list(database.file_digests(str(folder))) == ["a"]
 
 
 def test_a_ring_of_links_is_an_error(folder, database):

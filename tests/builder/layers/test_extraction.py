@@ -288,3 +288,17 @@ def test_directories_that_are_only_implied_are_as_below(store, tmp_path):
         "new": "0o755",
     }
     assert (found["a"].st_uid, found["a"].st_mtime_ns) == (7, TIME)
+
+
+def test_a_directory_in_the_place_of_a_whiteout_hides_what_was_below(tmp_path):
+    materialise((Entry("gone", Kind.WHITEOUT), directory("gone")), str(tmp_path / "tree"))
+    assert os.getxattr(tmp_path / "tree/gone", "trusted.overlay.opaque") == b"y"
+
+
+def test_everybody_gets_into_a_root_of_which_no_layer_says_anything(tmp_path):
+    before = os.umask(0o077)
+    try:
+        materialise((file("f"),), str(tmp_path / "tree"))
+    finally:
+        os.umask(before)
+    assert oct((tmp_path / "tree").stat().st_mode) == "0o40755"

@@ -6,9 +6,11 @@ import os
 import sqlite3
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pybuild.builder.errors import LayerError
 from pybuild.builder.layers.entry import Entry, Kind
 from pybuild.builder.layers.index import IMPLIED, RecipeView
 from pybuild.builder.layers.stored import FileIndexes
@@ -56,6 +58,20 @@ def test_layers_are_kept_apart_and_forgotten_one_by_one():
     assert (found.has("one"), found.has("two")) == (False, True)
     assert [entry.path for entry in found.view("two").children("")] == ["other"]
     assert list(found.view("one").children("")) == []
+
+
+def test_a_row_that_is_not_as_it_was_written_is_an_error():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    found = FileIndexes(connection)
+    found.add("one", ENTRIES)
+    connection.execute("update entries set mode = mode | 2 where name = x'66'")
+    view = found.view("one")
+    assert view.get("d") is not None
+    for look in (view.get, view.is_opaque):
+        with pytest.raises(LayerError, match="index of a layer is damaged"):
+            look("d/f")
+    with pytest.raises(LayerError, match="index of a layer is damaged"):
+        view.children("d")
 
 
 def test_what_fails_leaves_nothing():

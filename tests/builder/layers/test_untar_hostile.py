@@ -135,6 +135,12 @@ def test_what_aufs_left_in_old_layers_is_left_out():
     assert [entry.path for entry in entries(b"".join(old) + END)] == ["b"]
 
 
+@pytest.mark.parametrize("path", [".wh.", ".wh..", ".wh...", "d/.wh...", "d/.wh..wh.f"])
+def test_a_whiteout_is_of_one_name(path):
+    with pytest.raises(LayerError, match="not a whiteout of anything"):
+        entries(header(Entry(path, Kind.FILE)) + END)
+
+
 def test_a_device_0_0_is_the_whiteout_that_the_kernel_takes_it_for():
     assert entries(header(Entry("d/gone", Kind.CHARACTER, 0o666)) + END) == [Entry("d/gone", Kind.WHITEOUT)]
 

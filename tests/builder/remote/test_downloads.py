@@ -127,7 +127,9 @@ def test_a_server_that_drips_is_given_up(workspace):
             Downloads(workspace, patience=patience).find(url, None)
 
 
-def test_a_file_without_an_end_is_not_taken(workspace, site):
+@pytest.mark.parametrize("without_length", [False, True])
+def test_a_file_without_an_end_is_not_taken(workspace, site, without_length):
+    site.without_length = without_length
     with pytest.raises(RemoteError, match="over 4 bytes"):
         find(workspace, site, most_bytes=4)
 

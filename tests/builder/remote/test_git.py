@@ -89,6 +89,20 @@ def test_a_folder_of_it(site, checkout):
             checkout(step(site, subdir=subdir))
 
 
+@pytest.mark.parametrize("target", ["sub", "/etc"])
+def test_a_folder_of_it_is_not_behind_a_link(site, tmp_path, checkout, target):
+    own = tmp_path / "own"
+    own.mkdir()
+    work = Repository.made(own).work
+    site.repositories = own
+    (work / "link").symlink_to(target)
+    git("add", "link", cwd=work)
+    git("commit", "-qm", "a link", cwd=work)
+    git("clone", "-q", "--bare", str(work), str(own / "links.git"), cwd=own)
+    with pytest.raises(RemoteError, match="no folder"):
+        checkout(GitStep("", SPAN, f"{site.url}/git/links.git", subdir="link"))
+
+
 def test_a_commit_that_no_ref_has_is_found_with_the_whole_history(site, repository, checkout):
     assert (checkout(step(site, repository.commit("v1"))) / "f").read_text() == "one\n"
 
@@ -211,12 +225,16 @@ def test_a_submodule_is_no_command_and_no_folder_of_ours(site, tmp_path, checkou
 
 
 @pytest.mark.parametrize(
-    ("remote", "ref"),
-    [("--upload-pack=touch x", ""), ("http://127.0.0.1:1/x.git", "--upload-pack=x"), ("ssh://-oProxyCommand=touch%20x/y", "")],
+    ("remote", "ref", "message"),
+    [
+        ("--upload-pack=touch x", "", "begin"),
+        ("http://127.0.0.1:1/x.git", "--upload-pack=x", "begin"),
+        ("ssh://-oProxyCommand=touch%20x/y", "", None),
+    ],
 )
-def test_nothing_is_taken_for_an_option(workspace, tmp_path, monkeypatch, remote, ref):
+def test_nothing_is_taken_for_an_option(workspace, tmp_path, monkeypatch, remote, ref, message):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RemoteError):
+    with pytest.raises(RemoteError, match=message):
         Repositories(workspace).commit(GitStep("", SPAN, remote, ref))
     assert not (tmp_path / "x").exists()
 
