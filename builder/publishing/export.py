@@ -28,6 +28,10 @@ def check_outputs(request: BuildRequest) -> None:
                 raise NoSuchExport(f"{name.familiar}: its digest is known when it is built", hint="write name=NAME:TAG")
         if not output.dest and output.type in ("oci", "docker", "tar", "local"):
             raise NoSuchExport(f"-o type={output.type} needs a destination", hint=f"write -o type={output.type},dest=PATH")
+        if output.dest == "-" and output.type == "local":
+            raise NoSuchExport("-o type=local makes a folder, and standard output is none", hint="write dest=DIR, or type=tar")
+        if output.dest == "-" and sys.stdout.isatty():
+            raise NoSuchExport("an archive does not go to a terminal", hint="write dest=FILE, or into a pipe")
         if output.dest not in (None, "-"):
             check_folder(str(output.dest), "dest")
             if output.type in ("oci", "docker", "tar") and not _is_folder(output) and os.path.isdir(str(output.dest)):

@@ -252,6 +252,7 @@ BUILD = (
 def build_image(
     *,
     context: str,
+    outputs: tuple[Output, ...],
     iidfile: str | None,
     metadata_file: str | None,
     quiet: bool,
@@ -281,9 +282,10 @@ def build_image(
     mode = "quiet" if quiet else progress
     display, as_json = open_progress(mode, sys.stderr), mode in ("json", "rawjson")
     with looking_back(display, explain=explain, as_json=as_json, timeline=timeline) as shown:
-        result = build(context, progress=shown, **options)  # type: ignore[arg-type]
+        result = build(context, outputs=outputs, progress=shown, **options)  # type: ignore[arg-type]
     if has_receipts:
         receipts.write(result, iidfile=iidfile, metadata_file=metadata_file)
-    if quiet:
+    # An archive on standard output has it for itself.
+    if quiet and all(output.dest != "-" for output in outputs):
         sys.stdout.write(f"{result.image_id}\n")
     return 0

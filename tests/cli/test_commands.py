@@ -12,6 +12,7 @@ import sys
 import tarfile
 
 import pytest
+from real.command import COMMAND
 
 import pybuild as api
 from pybuild.api import open_store
@@ -194,6 +195,18 @@ def test_a_folder_that_is_gone_is_told(cli, tmp_path, monkeypatch):
     (tmp_path / "gone").rmdir()
     code, _, err = cli("build", ".")
     assert code == 1 and "hint: the folder that you are in may be gone" in err
+
+
+def test_standard_output_is_for_an_archive_alone(cli, context, monkeypatch):
+    code, _, err = cli("build", "-o", "type=local,dest=-", context)
+    assert code == 2 and "standard output is none" in err
+    done = subprocess.run([*COMMAND, "build", "-q", "-o", "-", context], capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        assert archive.getnames() == ["a"]
+    assert done.stdout.endswith(bytes(1024))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    code, _, err = cli("build", "-o", "-", context)
+    assert code == 2 and "an archive does not go to a terminal" in err
 
 
 def test_a_folder_is_no_archive(cli, context, tmp_path):
