@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sys
 from collections.abc import Callable
@@ -13,14 +14,34 @@ _NO_PROCESS = "the limit of processes is reached ('ulimit -u', or that of a cont
 
 
 def provide_streams() -> None:
-    """Put the null device where the shell gave us no standard stream (`>&-`): a file of ours must not take its number."""
+    """Put the null device where the shell gave us no standard stream (`>&-`): a file of ours must not take its number.
+
+    One that does not wait (O_NONBLOCK, which node gives what it starts) is opened anew: what we write faster than somebody
+    reads would be lost.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
-            os.fstat(number)
+            if not os.get_blocking(number):
+                _have_wait(number)
         except OSError:
             # The lowest number that is free is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _have_wait(number: int) -> None:
+    """Have a standard stream wait for the other side, without a change to what we share with whoever gave it to us."""
+    try:
+        # Waiting would begin here, for somebody to write.
+        access = fcntl.fcntl(number, fcntl.F_GETFL) & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)
+        fresh = os.open(f"/proc/self/fd/{number}", access | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        # A socket, or another user's pipe.
+        os.set_blocking(number, True)
+        return
+    os.set_blocking(fresh, True)
+    os.dup2(fresh, number)
+    os.close(fresh)
 
 
 def guarded(action: Callable[[], object]) -> int:

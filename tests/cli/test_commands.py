@@ -7,9 +7,11 @@ import io
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 from real.command import COMMAND
@@ -409,3 +411,20 @@ def test_all_that_is_wrong_with_a_dockerfile_is_told_at_once(cli, context, monke
         "error: Dockerfile:4:1: unknown instruction: USRE\n    USRE y\n    ~~~~\nhint: did you mean USER?\n"
         "2 errors\n"
     )
+
+
+@pytest.mark.slow
+def test_streams_that_do_not_wait_lose_nothing_and_stay_as_they_are(tmp_path):
+    """As those that node gives to what it starts: its reader is slower than we are."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n" + f"LABEL a={'b' * 990}\n" * 100)
+    source, end = os.pipe()
+    os.set_blocking(end, False)
+    with open(source, "rb") as stream:
+        process = subprocess.Popen([*COMMAND, "parse", tmp_path], stdout=end, stderr=end)
+        # What has room is there, and no more.
+        select.select([source], [], [], 20)
+        time.sleep(0.2)
+        assert not os.get_blocking(end)
+        os.close(end)
+        text = stream.read().decode()
+    assert process.wait() == 0 and text.count("\n") == 101, text[-200:]
