@@ -11,6 +11,9 @@ from pybuild.builder.sandbox.ground import Ground
 from pybuild.builder.sandbox.spec import Attachment, Overlay, Plain
 from pybuild.hints import Protocol
 
+# What the kernel takes. Source: fs/overlayfs/params.h, OVL_MAX_STACK.
+_MOST_LAYERS = 500
+
 
 class Root(Protocol):
     """One root, for one command."""
@@ -81,6 +84,6 @@ class CopiedRoot:
 
 def make_root(ground: Ground, trees: Sequence[str], folder: str) -> Root:
     """A root over `trees` (topmost first), with its files in the new folder `folder`."""
-    if ground.root == "overlay":
+    if ground.root == "overlay" and len(trees) <= _MOST_LAYERS:
         return OverlayRoot(trees, folder)
     return CopiedRoot(trees, folder, is_bare=ground.isolation == "chroot")
