@@ -18,7 +18,8 @@ from pybuild.registry.hosting.application import Application
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_THREADS = 16
+# Each client holds one for each layer that it pulls, however slowly: docker three at a time.
+_THREADS = 64
 _IDLE_SECONDS = 60
 # How often the server looks up from waiting, which is how long it may take to stop.
 _LOOK_SECONDS = 0.2

@@ -8,6 +8,7 @@ import sys
 import click
 
 from pybuild.cli.completion import FILE
+from pybuild.progress.text import printable
 from pybuild.serving import Wish, is_loopback, serving
 
 _HELP = """Serve the store as a registry, until Ctrl-C: docker, podman, skopeo and containerd pull from it.
@@ -62,4 +63,5 @@ def command(
 
 
 def _tell(line: str) -> None:
-    click.echo(line, err=True)
+    # What a client asks for is in it.
+    click.echo(printable(line), err=True)

@@ -15,6 +15,8 @@ from real.command import COMMAND
 from real.foreign import run
 from real.web_proxy import trickling_proxy
 
+from pybuild.cli.serve import _tell
+
 pytestmark = pytest.mark.slow
 
 
@@ -136,3 +138,8 @@ def test_wrong_usage_is_told(pybuild, root):
             f"cannot listen on {host}: Address already in use\n"
             in pybuild("serve", "--port", host.rpartition(":")[2], code=1).err
         )
+
+
+def test_what_a_client_asks_for_drives_no_terminal(capsys):
+    _tell("GET /v2/\x1b[31m\n/tags/list 400 90")
+    assert capsys.readouterr().err == "GET /v2/\ufffd[31m\ufffd/tags/list 400 90\n"

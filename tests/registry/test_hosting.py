@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -561,3 +562,18 @@ def test_what_is_no_name_of_an_upload_is_no_file(name, store):
         with pytest.raises(Refusal) as refused:
             ask(name)
         assert refused.value.response.status == 404
+
+
+def test_slow_clients_keep_nobody_waiting(served, call, put_manifest):
+    """Of ten machines with docker, each of which pulls three layers at a time and reads none of them."""
+    content = os.urandom(8 << 20)
+    put_manifest(layer=content)
+    host, _, port = served.host.partition(":")
+    with contextlib.ExitStack() as clients:
+        for _ in range(30):
+            client = clients.enter_context(socket.create_connection((host, int(port))))
+            client.settimeout(10)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(f"GET /v2/app/blobs/{Digest.of(content)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert client.recv(12) == b"HTTP/1.1 200"
+        assert call("GET", "").status_code == 200
