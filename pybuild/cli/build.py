@@ -36,9 +36,10 @@ def click_option(option: Option) -> click.Option:
 
 
 class Build(click.Command):
-    """`build`, where a flag may have a value: scripts write --pull=true and --no-cache=false, as docker lets them."""
+    """`build`, where a flag may have a value, and a short option an equals sign: --no-cache=false, -t=NAME, as docker has it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spelled = [spelling for option in BUILD for spelling in option.spellings]
         flags = [spelling for option in BUILD if option.convert is None for spelling in option.spellings]
         given = []
         for place, argument in enumerate(args):
@@ -46,8 +47,10 @@ class Build(click.Command):
             if argument == "--":
                 given += args[place:]
                 break
-            if not equals or not name.startswith("--") or name not in flags:
+            if not equals or name not in spelled or (name.startswith("--") and name not in flags):
                 given.append(argument)
+            elif name not in flags:
+                given += [name, value]
             elif _read(ctx, name, value):
                 given.append(name)
         return super().parse_args(ctx, given)

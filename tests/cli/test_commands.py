@@ -346,6 +346,8 @@ def test_a_flag_of_build_may_have_a_value(cli, context):
     identity = cli("build", "-q", context)[1]
     assert cli("build", "-q", "--pull=false", "--no-cache=0", "--quiet=true", context)[:2] == (0, identity)
     assert "CACHED" not in cli("build", "--no-cache=true", context)[2]
+    assert "built a:1" in cli("build", "-t=a:1", f"-f={context}/Dockerfile", context)[2]
+    assert cli("build", "-q=false", context)[1] == ""
 
 
 def test_what_is_told_of_habits_is_true_of_what_is_there(cli):
