@@ -82,6 +82,7 @@ _HINTS = {
     307: _MOVED,
     308: _MOVED,
     405: "the registry does not allow this: is it a read-only mirror?",
+    407: "the proxy wants to know who you are: write USER:PASSWORD@ before its name in HTTPS_PROXY or HTTP_PROXY",
     413: "a proxy before the registry limits the size of uploads",
     429: "the registry allows no more requests for now: wait, or log in for a higher limit",
     500: "the registry is in trouble: its log says more",

@@ -34,7 +34,7 @@ from pybuild.registry.errors import BrokenOff, OutOfTime, UnexpectedAnswer, Unre
 from pybuild.registry.proxies import proxy_of
 from pybuild.registry.retries import RETRIED_STATUSES, Patience, seconds_of
 from pybuild.registry.stream import Body, Stream
-from pybuild.registry.troubles import cause_of, is_tls, unreachable
+from pybuild.registry.troubles import cause_of, is_plain, is_tls, unreachable
 from pybuild.registry.urls import host, joined, origin
 from pybuild.values import frozen, replace
 
@@ -250,8 +250,8 @@ class Client:
                             self._place = place
                             break
                 except _BROKEN as error:
-                    # What is said of TLS tells more than that nobody speaks plain http.
-                    failed = error if failed is None or is_tls(error) else failed
+                    # What is wrong with somebody's TLS tells more than that they do not speak plain http.
+                    failed = error if failed is None or is_plain(failed) or not is_tls(failed) else failed
                     if place == self._places[-1]:
                         raise unreachable(failed, subject, url=self._places[0]) from error
             return self._place or self._places[0]

@@ -73,23 +73,24 @@ def is_plain(error: BaseException) -> bool:
 
 def unreachable(error: BaseException, subject: str, *, url: str, is_first: bool = False) -> Unreachable:
     """The error for a request that got no answer; with `is_first` nobody has ever given one."""
-    hint = "is it running, is the name right, and does the network reach it?"
+    place, hint = host(url), "is it running, is the name right, and does the network reach it?"
     if is_plain(error):
         hint = "it speaks plain http: use --insecure"
     elif is_tls(error):
         said = str(cause_of(error)).lower()
         hint = next((advice for words, advice in _TLS if words in said), _AUTHORITY).format(host=host(url))
     elif _is_about_proxy(error):
+        place = f"{place} through the proxy"
         hint = "see HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in the environment"
     elif is_first and url.startswith("http://") and is_local(host(url)) and isinstance(cause_of(error), ConnectionResetError):
         # This is what a server does that waits for TLS, if it does not say so.
         hint = "this machine is spoken to by plain http: if it speaks TLS, use --insecure"
-    return Unreachable(f"{subject}: cannot reach {host(url)}: {reason_of(error)}", url=url, hint=hint)
+    return Unreachable(f"{subject}: cannot reach {place}: {reason_of(error)}", url=url, hint=hint)
 
 
 def _is_about_proxy(error: BaseException) -> bool:
     while True:
-        if isinstance(error, urllib3.exceptions.ProxyError) or "SOCKS" in str(error):
+        if isinstance(error, urllib3.exceptions.ProxyError) or any(word in str(error) for word in ("SOCKS", "Proxy URL")):
             return True
         inner = getattr(error, "reason", None) or next((part for part in error.args if isinstance(part, BaseException)), None)
         if not isinstance(inner, BaseException):

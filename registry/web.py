@@ -25,7 +25,7 @@ from pybuild.registry.urls import host, origin
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 10
 _HINTS = {
-    401: "it wants a user: https://USER:PASSWORD@HOST/...",
+    401: "it wants a user: write USER:PASSWORD@ before the host",
     403: "it is not for everybody",
     404: "is the URL right?",
     410: "it was there, and is not any more",

@@ -9,7 +9,7 @@ from real.faulty_registry import faulty_registry
 from real.web_proxy import web_proxy
 
 from pybuild.registry import Reference
-from pybuild.registry.errors import Blocked, NotInRegistry, Unreachable
+from pybuild.registry.errors import Blocked, NotInRegistry, UnexpectedAnswer, Unreachable
 from pybuild.registry.transfer import pull, push
 
 
@@ -154,6 +154,22 @@ def test_no_proxy_is_heeded(excluded, tls_registry, certificate, proxy, image, s
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
     push(store, image, Reference.parse(f"{tls_registry}/direct"))
     assert proxy.asked == []
+
+
+def test_a_proxy_that_wants_a_user(registry, image, store, monkeypatch, faulty):
+    faulty.redirects = lambda request: (407, {"Proxy-Authenticate": 'Basic realm="x"'})
+    monkeypatch.setenv("HTTP_PROXY", f"http://{faulty.host}")
+    with pytest.raises(UnexpectedAnswer, match="407") as failed:
+        push(store, image, Reference.parse(f"{registry.host.replace('127.0.0.1', '0.0.0.0')}/app"), insecure=True)
+    assert "write USER:PASSWORD@ before its name" in failed.value.hint
+
+
+def test_a_proxy_that_is_away_is_told_where_plain_http_is_allowed(registry, image, store, monkeypatch):
+    """And not that there is no TLS, which nobody has asked for."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with pytest.raises(Unreachable, match="through the proxy: connection refused") as failed:
+        push(store, image, Reference.parse(f"{registry.host.replace('127.0.0.1', '0.0.0.0')}/app"), insecure=True)
+    assert "HTTP_PROXY" in failed.value.hint
 
 
 def test_a_proxy_that_is_away_is_told_without_its_password(tls_registry, image, store, monkeypatch):
