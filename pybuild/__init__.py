@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pybuild.builder.request import BuildResult, Limit, Output, SecretSource
     from pybuild.grammar.errors import DockerfileError
     from pybuild.linting import lint
+    from pybuild.past import builds, explanation
     from pybuild.plans import plan
     from pybuild.registries import (
         annotate_list,
@@ -49,11 +50,13 @@ __all__ = [
     "SecretSource",
     "annotate_list",
     "build",
+    "builds",
     "copy",
     "create_list",
     "delete",
     "disk_usage",
     "doctor",
+    "explanation",
     "history",
     "images",
     "inspect",
@@ -87,10 +90,12 @@ _PLACES = {
     "Output": "pybuild.builder.request",
     "RegistryError": "pybuild.registry.errors",
     "annotate_list": "pybuild.registries",
+    "builds": "pybuild.past",
     "copy": "pybuild.registries",
     "create_list": "pybuild.registries",
     "delete": "pybuild.registries",
     "disk_usage": "pybuild.upkeep",
+    "explanation": "pybuild.past",
     "lint": "pybuild.linting",
     "login": "pybuild.registries",
     "logout": "pybuild.registries",

@@ -24,7 +24,7 @@ def explanation(number: int | None = None, *, root: str | os.PathLike[str] | Non
         return explain(build, history.before(build), listing=history.listing, maker=history.maker)
 
 
-def recent(count: int = _LISTED, *, root: str | os.PathLike[str] | None = None) -> tuple[Build, ...]:
+def builds(count: int = _LISTED, *, root: str | os.PathLike[str] | None = None) -> tuple[Build, ...]:
     """The latest builds, the newest first."""
     with _open(root) as workspace:
         return History(workspace.database).recent(count)

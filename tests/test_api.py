@@ -40,6 +40,15 @@ def test_build_tag_look_and_remove(context):
     assert pybuild.images() == ()
 
 
+def test_why_a_step_ran(context):
+    pybuild.build(context)
+    (context / "a").write_text("another")
+    result = pybuild.build(context)
+    step = pybuild.explanation(result.number).steps[1]
+    assert (step.outcome.state, [change.name for change in step.changes]) == ("ran", ["a"])
+    assert [build.number for build in pybuild.builds()] == [2, 1]
+
+
 @pytest.mark.peers("docker-registry")
 def test_push_and_pull(context, registry, tmp_path):
     name = registry.name("api/image:1")

@@ -30,7 +30,7 @@ def command(step: str | None, number: int | None, lists: bool, as_json: bool) ->
     if lists:
         if step is not None or number is not None:
             raise click.UsageError("--list shows all builds: it goes with neither STEP nor --build")
-        builds = past.recent()
+        builds = past.builds()
         if as_json:
             _print(explained.builds_document(builds))
         else:

@@ -20,7 +20,7 @@ from pybuild.builder.records.history import CANCELED, FAILED, HIT, RAN, Build, H
 from pybuild.builder.workspace import Workspace
 from pybuild.cli import run
 from pybuild.explained import build_lines, builds_document, explanation_document, explanation_lines, named
-from pybuild.past import explanation, recent
+from pybuild.past import builds, explanation
 from pybuild.values import replace
 
 CASES = Path(__file__).resolve().parents[3] / "fixtures" / "explanations"
@@ -283,7 +283,7 @@ def test_what_a_program_reads(context, tmp_path):
     assert (step["place"], step["state"], step["made_by"]) == ("[2/3]", RAN, None)
     assert step["changes"][0]["about"] == "file" and step["changes"][0]["name"] == "a"
     assert [item["place"] for item in explanation_document(explanation(root=root), only="3")["steps"]] == ["[3/3]"]
-    assert [item["build"] for item in builds_document(recent(root=root))] == [2, 1]
+    assert [item["build"] for item in builds_document(builds(root=root))] == [2, 1]
 
 
 def test_history_holds_a_plan_and_a_list_of_files_once(context, tmp_path):
