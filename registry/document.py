@@ -10,6 +10,7 @@ from pybuild.registry.digest import Digest
 from pybuild.registry.errors import InvalidDigest, InvalidDocument
 
 _T = TypeVar("_T")
+_NO_BYTES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 Json = Mapping[str, object]
 
 
@@ -39,8 +40,15 @@ def _parsed(content: bytes, where: str) -> object:
 
 
 def dump(document: Mapping[str, object] | Sequence[object]) -> bytes:
-    """The one spelling that pybuild writes: no blanks, keys in the order given."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
+    """The one spelling that pybuild writes: no blanks, keys in the order given.
+
+    A byte of a Dockerfile that is no UTF-8 is U+FFFD, as Go's encoder has it: JSON is Unicode, and nobody reads anything else.
+    """
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.translate(_NO_BYTES).encode()
 
 
 class Fields:

@@ -211,6 +211,20 @@ def test_standard_output_is_for_an_archive_alone(cli, context, monkeypatch):
     assert code == 2 and "an archive does not go to a terminal" in err
 
 
+def test_a_config_is_json_whatever_the_dockerfile_has(cli, context):
+    (context / "Dockerfile").write_bytes(b'FROM scratch\nMAINTAINER J\xf6rg\nENV A=\xe4\xb8x B=\xc3\xb6\nCMD ["/\xff"]\n')
+    assert cli("build", "-t", "a:1", context)[0] == 0
+    found = json.loads(cli("inspect", "a:1")[1])[0]
+    assert found["Author"] == "J\ufffdrg" and found["Config"]["Env"][1:] == [
+        "A=\ufffd\ufffdx",
+        "B=\N{LATIN SMALL LETTER O WITH DIAERESIS}",
+    ]
+    assert found["Config"]["Cmd"] == ["/\ufffd"]
+    assert cli("images", "-q")[1] == found["Id"][7:19] + "\n"
+    (context / "Dockerfile").write_text("FROM a:1\n")
+    assert cli("build", context)[0] == 0
+
+
 def test_a_folder_is_no_archive(cli, context, tmp_path):
     code, _, err = cli("build", "-o", f"type=oci,dest={tmp_path}", context)
     assert code == 1 and "is a folder" in err and "#1" not in err
