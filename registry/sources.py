@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pybuild.hints import Self, TypeVar
 from pybuild.registry import settings
 from pybuild.registry.client import Client
-from pybuild.registry.errors import DigestMismatch, InvalidDocument, RegistryError, TransferError
+from pybuild.registry.errors import BrokenOff, DigestMismatch, InvalidDocument, RegistryError, TooSlow, TransferError, Unreachable
 from pybuild.registry.reference import Reference
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import Patience
@@ -40,6 +40,8 @@ class Sources:
         if "push" in actions or "delete" in actions:
             places = places[-1:]
         self._clients = ExitStack()
+        # Mirrors that nobody answers at: each question would wait for them anew.
+        self._away: dict[int, RegistryError] = {}
         self.repositories = tuple(self._open(place, patience or Patience(), environ, connections, actions) for place in places)
 
     def _open(
@@ -60,11 +62,17 @@ class Sources:
     def first(self, action: Callable[[Repository], _T]) -> _T:
         """What the first repository gives that can. Raises the registry's own error, which tells of the mirrors' too."""
         failures: list[RegistryError] = []
-        for repository in self.repositories:
+        for place, repository in enumerate(self.repositories):
+            if away := self._away.get(place):
+                failures.append(away)
+                continue
             try:
                 return action(repository)
             except (TransferError, InvalidDocument, DigestMismatch) as error:
                 failures.append(error)
+                is_away = isinstance(error, Unreachable) and not isinstance(error, BrokenOff | TooSlow)
+                if is_away and repository is not self.main:
+                    self._away[place] = error
         *mirrors, last = failures
         if mirrors:
             told = "; ".join(error.message for error in mirrors)

@@ -9,7 +9,8 @@ from real.faulty_registry import faulty_registry
 from real.web_proxy import web_proxy
 
 from pybuild.registry import Reference
-from pybuild.registry.errors import Blocked, NotInRegistry, UnexpectedAnswer, Unreachable
+from pybuild.registry.errors import Blocked, BrokenOff, NotInRegistry, TooSlow, UnexpectedAnswer, Unreachable
+from pybuild.registry.sources import Sources
 from pybuild.registry.transfer import pull, push
 
 
@@ -71,6 +72,29 @@ def test_a_mirror_that_is_away_is_passed_over(faulty, image, store, other_store,
     faulty.serve(image, store, "app")
     assert pull(other_store, Reference.parse(f"{faulty.host}/app"), patience=pauses.patience).id == image.id
     assert pauses.seconds == []
+
+
+def test_a_mirror_that_is_away_is_asked_once(faulty, configure):
+    """It may take its time to be away; one that breaks off has at least answered."""
+    configure(f'[[registry]]\nprefix = "{faulty.host}"\nmirrors = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]\n')
+    errors = {"127.0.0.1:1": Unreachable, "127.0.0.1:2": BrokenOff, "127.0.0.1:3": TooSlow}
+    asked = []
+
+    def ask(repository):
+        asked.append(repository.client.registry)
+        if error := errors.get(asked[-1]):
+            raise error(f"{asked[-1]} is away", url="")
+        return "here"
+
+    with Sources(Reference.parse(f"{faulty.host}/app")) as sources:
+        assert [sources.first(ask) for _ in range(3)] == ["here"] * 3
+        assert [asked.count(name) for name in errors] == [1, 3, 3]
+        errors[faulty.host] = Unreachable
+        for _ in range(2):
+            with pytest.raises(Unreachable) as failed:
+                sources.first(ask)
+            assert "127.0.0.1:1 is away" in failed.value.hint
+    assert asked.count(faulty.host) == 5
 
 
 def test_a_blob_that_breaks_off_at_the_mirror_goes_on_at_the_registry(
