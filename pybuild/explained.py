@@ -36,6 +36,11 @@ _REASONS = {
     explaining.OTHER_KEYS: "the same step, but this pybuild makes other cache keys",
 }
 
+_ENDS = {
+    CANCELED: "it was broken off, for the build had failed or was interrupted",
+    UNTOUCHED: "it was not begun, for the build had failed or was interrupted",
+}
+
 
 def explanation_lines(found: Explanation, *, now: float, colour: bool = False, only: str | None = None) -> list[str]:
     """All lines; `only` shows the steps that it names, as `named` finds them."""
@@ -132,7 +137,12 @@ def _step(step: Explained, found: Explanation, now: float, paint: Paint, *, is_a
 
 
 def _why(step: Explained, found: Explanation, now: float, paint: Paint, *, is_alone: bool) -> Iterator[str]:
-    if step.outcome.state in (CANCELED, UNTOUCHED):
+    if step.outcome.state in _ENDS:
+        # Beside what ended the build nothing has to be said.
+        yield from (_ENDS[step.outcome.state],) if is_alone else ()
+        return
+    if step.trace.kind == "SourceStep" and not step.changes:
+        yield f"its image is {printable(str(step.trace.fields.get('digest') or step.trace.fields.get('image')))}"
         return
     if step.outcome.state == HIT and step.trace.kind != "SourceStep":
         if step.has_new_inputs:

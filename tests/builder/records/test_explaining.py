@@ -188,6 +188,16 @@ def test_one_step_of_a_first_build_says_so(context, tmp_path):
     assert told(tmp_path / "store", only="2/3").splitlines()[1:] == ["           this is the first build of this Dockerfile here"]
 
 
+def test_a_base_and_a_step_that_was_not_begun_are_told_too(context, tmp_path):
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY a /a/\nCOPY a /a/a/b/\nCOPY a /b\n")
+    with pytest.raises(api.BuildError):
+        api.build(context, root=tmp_path / "store")
+    assert told(tmp_path / "store", only="1") == "BASE   [1/4] FROM scratch\n           its image is scratch\n"
+    assert told(tmp_path / "store", only="4").splitlines()[1:] == [
+        "           it was not begun, for the build had failed or was interrupted"
+    ]
+
+
 def files_told(context, root, change):
     """What is said of the files when something else is done to the context."""
     (context / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
