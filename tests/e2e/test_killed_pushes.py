@@ -25,7 +25,9 @@ RATE = 60 << 20
 
 
 def pushing(root, name):
-    return subprocess.Popen([*COMMAND, "--root", str(root), "push", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [*COMMAND, "--root", str(root), "push", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def wait_until(is_so, seconds=30):

@@ -35,7 +35,7 @@ def make(folder: Path) -> Debian:
         "--variant=apt",
         "--skip=output/dev",
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
-        f'--customize-hook={fetch} {" ".join(_PACKAGES)} && mv "$1"/var/cache/apt/archives/*.deb {packages}',
+        f"--customize-hook={fetch} {' '.join(_PACKAGES)} && mv \"$1\"/var/cache/apt/archives/*.deb {packages}",
         _SUITE,
         rootfs,
     )

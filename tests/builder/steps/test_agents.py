@@ -83,9 +83,7 @@ def test_keys_may_not_be_added_removed_or_locked(running, short):
         # A request that an agent would grant.
         other = f"{short}/other"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "another", "-f", other], check=True)
-        added = subprocess.run(
-            ["ssh-add", "-q", other], env={**os.environ, "SSH_AUTH_SOCK": f"{short}/socket"}, capture_output=True
-        )
+        added = subprocess.run(["ssh-add", "-q", other], env={**os.environ, "SSH_AUTH_SOCK": f"{short}/socket"}, capture_output=True)
         assert added.returncode != 0
     assert "a comment" in listed(running) and "another" not in listed(running)
 
