@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -27,6 +28,9 @@ def provide_streams() -> None:
             # The lowest number that is free is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # What its encoding has no sign for (PYTHONIOENCODING, names of files) is shown as Python has it on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _have_wait(number: int) -> None:

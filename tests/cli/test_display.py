@@ -68,6 +68,16 @@ def test_output_at_work_is_without_colours_and_never_wider_than_the_screen(monke
     assert f"\x1b[2m  │ {wide * 7}\x1b[0m" in lines
 
 
+def test_what_the_encoding_of_the_output_lacks_is_shown_all_the_same(tmp_path):
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nLABEL a="\N{SPARKLES}"\n', encoding="utf-8")
+    command = [sys.executable, "-m", "pybuild"]
+    subprocess.run([*command, "build", "-q", "-t", "a", tmp_path], check=True, capture_output=True)
+    done = subprocess.run(
+        [*command, "history", "a"], env=os.environ | {"PYTHONIOENCODING": "latin1"}, capture_output=True, check=False
+    )
+    assert done.returncode == 0 and b"LABEL a=\\u2728" in done.stdout
+
+
 def test_names_are_utf_8_whatever_the_locale_is(tmp_path):
     name = "h\N{LATIN SMALL LETTER E WITH ACUTE}llo"
     (tmp_path / name).write_text("x")
