@@ -164,11 +164,16 @@ def _settings(root: str | os.PathLike[str] | None, *, insecure: bool, jobs: int 
     return Settings(lambda: open_store(root), insecure, jobs, taps=taps)
 
 
+def _in_registry(name: str) -> Reference:
+    """A name in a registry, as `copy` takes it too. Raises InvalidReference."""
+    return Reference.parse(name.removeprefix("docker://"))
+
+
 def tags(name: str, *, insecure: bool = False) -> tuple[str, ...]:
     """All tags of a repository in its registry. Raises RegistryError."""
     from pybuild.registry.sources import Sources
 
-    with Sources(Reference.parse(name), insecure=insecure) as sources:
+    with Sources(_in_registry(name), insecure=insecure) as sources:
         return sources.first(lambda repository: repository.tags())
 
 
@@ -182,7 +187,7 @@ def delete(name: str, *, all_tags: bool = False, insecure: bool = False) -> None
     from pybuild.registry.referrers import withdraw
     from pybuild.registry.sources import Sources
 
-    reference = Reference.parse(name)
+    reference = _in_registry(name)
     with Sources(reference, insecure=insecure, actions=("pull", "push", "delete")) as sources:
         repository = sources.main
         tag = str(reference.tag)
@@ -195,7 +200,7 @@ def delete(name: str, *, all_tags: bool = False, insecure: bool = False) -> None
         try:
             repository.delete_manifest(tag)
         except (NotInRegistry, UnexpectedAnswer) as error:
-            if isinstance(error, UnexpectedAnswer) and error.status not in (400, 405):
+            if isinstance(error, UnexpectedAnswer) and error.status not in (400, 405, 501):
                 raise
             error.hint = f"the registry deletes no single tags; --all-tags deletes {digest.short}… with all tags that it has"
             raise
@@ -219,7 +224,7 @@ def referrers(name: str, *, insecure: bool = False) -> tuple[Descriptor, ...]:
     from pybuild.registry.remote import RegistryEnd
     from pybuild.registry.sources import Sources
 
-    reference = Reference.parse(name)
+    reference = _in_registry(name)
     with Sources(reference, insecure=insecure) as sources:
         digest = reference.digest or RegistryEnd(reference, sources).root().descriptor.digest
         return sources.first(lambda repository: referrers_of(repository, digest))

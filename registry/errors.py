@@ -13,6 +13,7 @@ RegistryError
 │   └── AmbiguousName        an abbreviated image ID that fits several images
 ├── DigestMismatch           bytes that are not what their digest or size says
 │   └── DiffIdMismatch       a layer that unpacks to something else than its image's config says
+├── SourceFailed             where a copy comes from has given up
 └── TransferError            a registry, carries its URL
     ├── Unreachable          no answer: refused, timed out, TLS
     │   ├── BrokenOff        an answer that ended in the middle
@@ -20,6 +21,7 @@ RegistryError
     ├── OutOfTime            not done in the time that the user gave
     ├── AuthenticationFailed 401 or 403
     ├── NotInRegistry        404
+    │   └── BeginsNoUpload   404 to a push: there is no such repository, and none is made
     └── UnexpectedAnswer     any other status, or an answer that makes no sense
 """
 
@@ -126,6 +128,10 @@ class DiffIdMismatch(DigestMismatch):
         )
 
 
+class SourceFailed(RegistryError):
+    """Where a copy comes from gave up, after all attempts: nothing that where it goes could do better."""
+
+
 class TransferError(RegistryError):
     """Talking to a registry failed; `url` is the request that did."""
 
@@ -156,6 +162,10 @@ class AuthenticationFailed(TransferError):
 
 class NotInRegistry(TransferError):
     """The registry answered 404."""
+
+
+class BeginsNoUpload(NotInRegistry):
+    """There is no such repository, and a push does not make it."""
 
 
 class UnexpectedAnswer(TransferError):

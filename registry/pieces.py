@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 
 from pybuild.hints import Protocol
 from pybuild.registry.answers import Answer
-from pybuild.registry.errors import NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
+from pybuild.registry.errors import BeginsNoUpload, NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
 from pybuild.registry.repository import Repository
 from pybuild.registry.sessions import Session, Unremembered
 from pybuild.registry.urls import joined
@@ -70,10 +70,6 @@ class Window:
         if content:
             self._told(self._start + self._done)
         return content
-
-
-class BeginsNoUpload(NotInRegistry):
-    """There is no such repository, and a push does not make it."""
 
 
 class TakesNoPieces(Exception):

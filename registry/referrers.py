@@ -73,7 +73,7 @@ def _listed(repository: Repository, digest: Digest) -> tuple[Descriptor, ...] | 
         answer = repository.ask("GET", f"referrers/{digest}", subject=subject, accept=(200,))
     except (NotInRegistry, UnexpectedAnswer) as error:
         # One that does not know the list says 404, older ones that there is no such path, or no such method.
-        if isinstance(error, UnexpectedAnswer) and error.status not in (400, 405):
+        if isinstance(error, UnexpectedAnswer) and error.status not in (400, 405, 501):
             raise
         return None
     for _ in range(_MOST_PAGES):

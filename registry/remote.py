@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pybuild.registry.download import Download, Sink
 from pybuild.registry.ends import Source, Told
-from pybuild.registry.errors import BrokenOff, InvalidReference
+from pybuild.registry.errors import BrokenOff, InvalidReference, OutOfTime, SourceFailed, TransferError
 from pybuild.registry.model import Descriptor
 from pybuild.registry.origins import origins, remember
 from pybuild.registry.parts import Parts
@@ -118,11 +118,17 @@ class _Passing:
         self._place = 0
 
     def read_at(self, offset: int, size: int, /) -> bytes:
-        """Up to `size` bytes from `offset` on. Raises TransferError."""
+        """Up to `size` bytes from `offset` on. Raises SourceFailed, and OutOfTime."""
         with self._mutex:
             pieces: list[bytes] = []
             while size:
-                content = self._read(offset, size)
+                try:
+                    content = self._read(offset, size)
+                except OutOfTime:
+                    raise
+                except TransferError as error:
+                    # Who sends it on would take it for the fault of where it goes, and begin again.
+                    raise SourceFailed(error.message, hint=error.hint) from error
                 if not content:
                     break
                 pieces.append(content)

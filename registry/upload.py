@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 
 from pybuild.registry.answers import Answer
-from pybuild.registry.errors import NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
+from pybuild.registry.errors import BeginsNoUpload, NotInRegistry, TransferError, UnexpectedAnswer, Unreachable
 from pybuild.registry.model import Descriptor
-from pybuild.registry.pieces import CHUNK, BeginsNoUpload, Content, Guard, Pieces, TakesNoPieces, status_of
+from pybuild.registry.pieces import CHUNK, Content, Guard, Pieces, TakesNoPieces, status_of
 from pybuild.registry.progress import Action
 from pybuild.registry.repository import Repository
 from pybuild.registry.retries import RETRIED_STATUSES

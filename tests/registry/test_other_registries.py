@@ -11,13 +11,14 @@ import urllib.parse
 import pytest
 from real.faulty_registry import faulty_registry
 
-from pybuild.registries import tags
+from pybuild.registries import copy, referrers, tags
 from pybuild.registry import Reference
 from pybuild.registry.errors import (
     AuthenticationFailed,
     DigestMismatch,
     InvalidDocument,
     NotInRegistry,
+    SourceFailed,
     UnexpectedAnswer,
     Unreachable,
 )
@@ -254,3 +255,18 @@ def test_a_manifest_may_be_taken_in_other_words(status, faulty, fault, image, st
     faulty.faults = [fault("PUT .*manifests", status=status, times=9)]
     with pytest.raises(DigestMismatch, match="got nothing in the registry"):
         push(store, image, new, patience=pauses.patience)
+
+
+def test_a_source_that_gives_up_ends_a_copy(faulty, fault, image, pauses, monkeypatch):
+    """Once it has had its own attempts: it is not where the copy goes that has failed."""
+    monkeypatch.setattr(Patience, "wait", lambda *arguments: pauses.seconds.append(arguments[1:]))
+    with faulty_registry() as target:
+        faulty.faults = [fault(BLOB, status=503, times=999)]
+        with pytest.raises(SourceFailed, match=f"{faulty.host} answered 503"):
+            copy(f"{faulty.host}/app", f"{target.host}/app")
+        assert faulty.count(BLOB) <= 2 * Patience().attempts and ("app", "latest") not in target.manifests
+
+
+def test_a_name_in_a_registry_may_be_written_as_skopeo_has_it(faulty, image):
+    assert tags(f"docker://{faulty.host}/app") == ("latest",)
+    assert referrers(f"docker://{faulty.host}/app") == ()
