@@ -20,7 +20,7 @@ from pybuild.values import frozen
 
 T = TypeVar("T")
 _DOCTOR = "'pybuild doctor' says what this place allows"
-_SHORT = "processes or memory are used up: 'ulimit -u', the limits of a container; build again, or with --pids-limit and --memory"
+SHORT = "processes or memory are used up: 'ulimit -u', the limits of a container; build again, or with --pids-limit and --memory"
 _CHROOT = "RUN is kept in a folder by chroot and by nothing else: it has this place in reach, processes, network and all"
 
 
@@ -80,7 +80,7 @@ def _is_refused(reason: tries.Reason | None) -> bool:
     the next one a sandbox that keeps less apart.
     """
     if reason is not None and reason.is_passing:
-        raise SandboxError(f"cannot make a sandbox for now: {reason}", hint=_SHORT)
+        raise SandboxError(f"cannot make a sandbox for now: {reason}", hint=SHORT)
     return reason is not None
 
 

@@ -99,7 +99,7 @@ def start(stack: tuple[str, ...], leave: Callable[[], None] = lambda: None) -> N
         if not descriptors:
             os.waitpid(pid, 0)
             os.close(keeper)
-            raise OSError(errno.EPERM, f"no network namespace: {message.decode(errors='replace') or 'its maker ended'}")
+            raise _refusal(message)
     return Network(descriptors[0], keeper)
 
 
@@ -157,7 +157,7 @@ def _keep(stack: tuple[str, ...], channel: socket.socket, server: int, leave: Ca
         wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-        namespace = _made_namespace(channel)
+        namespace = _made_namespace()
         running = os.fork()
         if running == 0:
             # pasta will not start with signals that are ignored.
@@ -166,18 +166,31 @@ def _keep(stack: tuple[str, ...], channel: socket.socket, server: int, leave: Ca
             os.dup2(namespace, 0)
             os.execv(stack[0], stack)
         pidfd = os.pidfd_open(running)
+        socket.send_fds(channel, [b"made"], [namespace])
         channel.close()
         select.select([server, pidfd, wake], [], [])
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.waitpid(running, 0)
-    except BaseException:
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            channel.send(_told(error))
         os._exit(1)
     finally:
         os._exit(0)
 
 
-def _made_namespace(channel: socket.socket) -> int:
-    """A new network namespace with a loopback, which whoever is at the other end of the channel gets too.
+def _told(error: OSError) -> bytes:
+    return f"{error.errno or errno.EPERM} {error.strerror or error}".encode()
+
+
+def _refusal(told: bytes) -> OSError:
+    """What somebody else could not do, as he told it; nothing when he was killed."""
+    number, _, reason = told.decode(errors="replace").partition(" ")
+    return OSError(int(number or errno.EPERM), f"no network namespace: {reason or 'its maker ended'}")
+
+
+def _made_namespace() -> int:
+    """A new network namespace with a loopback. Raises OSError.
 
     A process that leaves the host's for it may not come back without privilege, so a child goes.
     """
@@ -191,16 +204,17 @@ def _made_namespace(channel: socket.socket) -> int:
             with contextlib.suppress(OSError):
                 _add_interface()
             descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            for end in (channel, theirs):
-                socket.send_fds(end, [b"made"], [descriptor])
+            socket.send_fds(theirs, [b"made"], [descriptor])
         except OSError as error:
-            channel.send(str(error.strerror).encode())
+            theirs.send(_told(error))
         finally:
             os._exit(0)
     theirs.close()
     with ours:
-        _, descriptors, _, _ = socket.recv_fds(ours, 100, 1)
+        message, descriptors, _, _ = socket.recv_fds(ours, 100, 1)
     os.waitpid(pid, 0)
+    if not descriptors:
+        raise _refusal(message)
     return descriptors[0]
 
 

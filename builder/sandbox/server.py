@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pybuild.builder.errors import NetworkRefused, SandboxError, SandboxRefused
 from pybuild.builder.sandbox import devices, kernel, mapping, privilege
 from pybuild.builder.sandbox.forking import fork, reap
-from pybuild.builder.sandbox.ground import Ground
+from pybuild.builder.sandbox.ground import SHORT, Ground
 from pybuild.builder.sandbox.spec import LARGEST_MESSAGE, Command, Setting
 
 _BLOCK = 1 << 16
@@ -32,6 +32,7 @@ _FAILURES = {
     "mount": ("cannot mount", "it is about a --mount of this step"),
     "account": ("cannot take the user and his privileges", "a user has the ids of his ranges in /etc/subuid and /etc/subgid"),
     "start": ("cannot start the command", "programs in memory have to be allowed: sysctl vm.memfd_noexec=0"),
+    "short": ("cannot make a sandbox for now", SHORT),
     "workdir": ("cannot enter the working directory", "it has to be a directory; one that is missing is made"),
 }
 

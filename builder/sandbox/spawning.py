@@ -24,7 +24,7 @@ import socket
 import sys
 
 from pybuild.builder.errors import SandboxError
-from pybuild.builder.sandbox import attaching, devices, kernel, launching, network, privileges, setup, staging
+from pybuild.builder.sandbox import attaching, devices, kernel, launching, network, privileges, setup, staging, tries
 from pybuild.builder.sandbox.ground import Ground, find
 from pybuild.builder.sandbox.spec import LARGEST_MESSAGE, Command, Setting
 from pybuild.builder.sandbox.supervising import END, supervise
@@ -237,7 +237,9 @@ class _Sandboxes:
             with waiting.channel:
                 socket.send_fds(waiting.channel, [command], descriptors)
         except OSError as error:
-            _tell_failure(status, stage, error)
+            # A command that takes all processes must not get the next one the host's network.
+            is_short = stage == b"network" and error.errno in tries.SHORT
+            _tell_failure(status, b"short" if is_short else stage, error)
             os.close(status)
             return None
         finally:

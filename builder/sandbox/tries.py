@@ -20,7 +20,7 @@ from pybuild.builder.workspace import new_folder, remove
 _LONGEST = 2000
 _SPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 # What is used up for the moment, perhaps by a command: processes, memory, files.
-_SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 # What a try tells first; nothing when it is killed.
 _WORKS, _REFUSED, _SHORT_FOR_NOW = b"+", b"-", b"~"
 
@@ -50,7 +50,7 @@ def attempt(action: Callable[[], None]) -> Reason | None:
         try:
             action()
         except BaseException as error:
-            is_short = isinstance(error, MemoryError) or getattr(error, "errno", None) in _SHORT
+            is_short = isinstance(error, MemoryError) or getattr(error, "errno", None) in SHORT
             told = _SHORT_FOR_NOW if is_short else _REFUSED
             told += (_reason(error) or "it failed").encode("utf-8", "replace")[:_LONGEST]
         finally:

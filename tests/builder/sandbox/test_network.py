@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
 import os
 import select
 import shutil
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from pybuild.builder.errors import NetworkRefused
-from pybuild.builder.sandbox.network import STACKS, Stack, find_stack, resolvers
+from pybuild.builder.errors import NetworkRefused, SandboxError
+from pybuild.builder.sandbox import network
+from pybuild.builder.sandbox.network import STACKS, Stack, find_stack, resolvers, start
+from pybuild.builder.sandbox.server import SpawnServer
 from pybuild.builder.steps.accounts import Account
 
 pytestmark = pytest.mark.root
@@ -168,3 +171,25 @@ def test_resolvers_of_the_host_are_replaced():
     text = b"# made by\nnameserver 127.0.0.53\nnameserver 10.1.1.1\nsearch example.com\noptions edns0\n"
     assert resolvers(text, resolver=None) == text
     assert resolvers(text, resolver="169.254.1.1") == b"nameserver 169.254.1.1\n# made by\nsearch example.com\noptions edns0\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EAGAIN, SandboxError), (errno.ENOMEM, SandboxError), (errno.EPERM, NetworkRefused)]
+)
+def test_what_is_short_for_the_moment_does_not_open_the_machine_s_network(sandbox, monkeypatch, number, kind):
+    """Who hears that a network is refused goes on with the machine's. A command may have taken all processes for that."""
+
+    def refuse():
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match="no network namespace") as raised:
+        start(("/bin/true",), refuse)
+    assert raised.value.errno == number
+    monkeypatch.setattr(network, "start", lambda stack, leave: start(stack, refuse))
+    server = SpawnServer.start()
+    try:
+        with pytest.raises(SandboxError, match=os.strerror(number)) as told:
+            sandbox("true", server=server, network="isolated", stack=("/bin/true",))
+    finally:
+        server.close()
+    assert type(told.value) is kind
