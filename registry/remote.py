@@ -57,7 +57,7 @@ class RegistryEnd:
     @contextlib.contextmanager
     def content(self, blob: Descriptor) -> Iterator[Content]:
         """A blob's bytes as they come, unchecked. Raises TransferError."""
-        with contextlib.closing(_Passing(self.sources.main, blob)) as passing:
+        with contextlib.closing(_Passing(self.sources, blob)) as passing:
             yield passing
 
     # As a target
@@ -109,8 +109,8 @@ class RegistryEnd:
 class _Passing:
     """A remote blob, read from front to back; only to go back costs a new request."""
 
-    def __init__(self, repository: Repository, blob: Descriptor) -> None:
-        self._repository = repository
+    def __init__(self, sources: Sources, blob: Descriptor) -> None:
+        self._sources = sources
         self._blob = blob
         self._mutex = threading.Lock()
         self._opened: contextlib.ExitStack | None = None
@@ -137,7 +137,7 @@ class _Passing:
             return b"".join(pieces)
 
     def _read(self, offset: int, size: int) -> bytes:
-        patience = self._repository.client.patience
+        patience = self._sources.main.client.patience
         attempt = 0
         while True:
             attempt += 1
@@ -148,7 +148,7 @@ class _Passing:
                 content = self._stream.read(size)
                 if not content and offset < self._blob.size:
                     raise BrokenOff(
-                        f"{self._repository.about(self._blob)}: {offset} of {self._blob.size} bytes came", url=self._stream.url
+                        f"{self._sources.main.about(self._blob)}: {offset} of {self._blob.size} bytes came", url=self._stream.url
                     )
             except BrokenOff:
                 self.close()
@@ -161,8 +161,12 @@ class _Passing:
 
     def _open(self, offset: int) -> None:
         self.close()
-        self._opened = contextlib.ExitStack()
-        self._stream, start = self._opened.enter_context(self._repository.opened(self._blob, start=offset))
+        self._opened = opened = contextlib.ExitStack()
+
+        def open_at(repository: Repository) -> tuple[Stream, int]:
+            return opened.enter_context(repository.opened(self._blob, start=offset))
+
+        self._stream, start = self._sources.first(open_at)
         # A server that knows no ranges starts over.
         while start < offset and (content := self._stream.read(min(1 << 20, offset - start))):
             start += len(content)

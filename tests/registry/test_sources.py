@@ -8,6 +8,7 @@ import pytest
 from real.faulty_registry import faulty_registry
 from real.web_proxy import web_proxy
 
+from pybuild.registries import copy
 from pybuild.registry import Reference
 from pybuild.registry.errors import Blocked, BrokenOff, NotInRegistry, TooSlow, UnexpectedAnswer, Unreachable
 from pybuild.registry.sources import Sources
@@ -95,6 +96,14 @@ def test_a_mirror_that_is_away_is_asked_once(faulty, configure):
                 sources.first(ask)
             assert "127.0.0.1:1 is away" in failed.value.hint
     assert asked.count(faulty.host) == 5
+
+
+def test_a_copy_takes_what_the_mirror_has(name, faulty, mirror, image, store):
+    mirror.serve(image, store, "cache/app")
+    with faulty_registry() as target:
+        copy(str(name), f"{target.host}/app")
+        assert ("app", "latest") in target.manifests and target.blobs == mirror.blobs
+    assert not faulty.count("blobs")
 
 
 def test_a_blob_that_breaks_off_at_the_mirror_goes_on_at_the_registry(
