@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import io
@@ -181,5 +182,7 @@ def tell(message: str, hint: str | None = None) -> None:
             # The line under a line of a Dockerfile.
             rest = re.sub(r"^( +)(~+)$", rf"\1{colour}\2{_PLAIN}", rest, flags=re.MULTILINE)
             shown = f"{colour}{head}{_PLAIN}"
-        sys.stderr.write(f"{shown}{rest}\n".encode("utf-8", "backslashreplace").decode())
-    sys.stderr.flush()
+        # Where there is no room for words, or nobody to read them, the exit code is all that tells.
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{shown}{rest}\n".encode("utf-8", "backslashreplace").decode())
+            sys.stderr.flush()

@@ -444,3 +444,9 @@ def test_streams_that_do_not_wait_lose_nothing_and_stay_as_they_are(tmp_path):
         os.close(end)
         text = stream.read().decode()
     assert process.wait() == 0 and text.count("\n") == 101, text[-200:]
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--nope"], 2), (["build", "/nowhere"], 1)])
+def test_the_exit_code_is_right_where_there_is_no_room_for_words(arguments, code):
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run([*COMMAND, *arguments], stdout=full, stderr=full, check=False).returncode == code
