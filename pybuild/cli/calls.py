@@ -13,6 +13,7 @@ from pybuild.calls import check_json, outline_json, outline_text, targets_json, 
 from pybuild.colours import has_colour
 from pybuild.grammar import Span
 from pybuild.linting import StoredConfigs
+from pybuild.progress.text import printable_lines
 from pybuild.registry import RegistryError, Store
 from pybuild.reports import Checked as Reported
 from pybuild.reports import as_text
@@ -31,10 +32,10 @@ def _answer(method: str, form: str, request: BuildRequest) -> int:
         return _check(request, form)
     if method == "targets":
         targets, source = targeted(request)
-        _write(targets_json(targets, source) if form == "json" else targets_text(targets))
+        _write(targets_json(targets, source) if form == "json" else printable_lines(targets_text(targets)))
         return 0
     outline, source = outlined(request, StoredConfigs(place_of(None, os.environ)))
-    _write(outline_json(outline, source) if form == "json" else outline_text(outline))
+    _write(outline_json(outline, source) if form == "json" else printable_lines(outline_text(outline)))
     return 0
 
 

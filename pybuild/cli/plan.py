@@ -10,6 +10,7 @@ from pybuild.cli.build import click_option
 from pybuild.cli.completion import FILE
 from pybuild.cli.options import BUILD
 from pybuild.plans import FORMATS, plan
+from pybuild.progress.text import printable_lines
 
 _TAKEN = ("dockerfile", "build_args", "labels", "target", "build_contexts", "platform", "network", "pull", "insecure")
 
@@ -20,7 +21,8 @@ def _print(*, context: str, form: str, **options: object) -> None:
         for warning in graph.warnings:
             click.echo(f"warning: {warning}", err=True)
     # A byte of the Dockerfile that is no UTF-8 comes out as it went in; JSON is Unicode and cannot say it.
-    text = FORMATS[form](graph).encode("utf-8", "surrogateescape")
+    plain = FORMATS[form](graph)
+    text = (printable_lines(plain) if sys.stdout.isatty() else plain).encode("utf-8", "surrogateescape")
     sys.stdout.flush()
     click.echo(text.decode("utf-8", "replace").encode() if form == "json" else text, nl=False)
 

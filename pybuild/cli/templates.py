@@ -14,6 +14,8 @@ from difflib import get_close_matches
 
 import click
 
+from pybuild.progress.text import printable
+
 _ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
 _TOKEN = re.compile(r'\s*("(?:\\.|[^"\\])*"|`[^`]*`|:=|[|(),]|\$?[\w.]+|\$)')
 _BLOCKS = ("if", "range", "with")
@@ -290,4 +292,5 @@ def print_rows(
     lines = [compiled.render(row).split("\t") for row in ({**names}, *rows)]
     widths = [max(len(line[place]) for line in lines if place < len(line)) for place in range(max(map(len, lines)))]
     for line in lines:
-        click.echo("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip())
+        # Commands of a history are in it, and a table is for a terminal.
+        click.echo(printable("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip()))

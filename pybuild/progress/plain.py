@@ -37,7 +37,7 @@ class Plain:
             case Transferred():
                 self._transferred(event)
             case Notice():
-                self._line(f"warning: {event.message}")
+                self._line(f"warning: {text.printable_lines(event.message)}")
             case Finished():
                 self._line(text.result(event))
 

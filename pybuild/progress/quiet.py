@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pybuild.builder.events import Event, Notice
 from pybuild.hints import TextIO
+from pybuild.progress.text import printable_lines
 
 
 class Quiet:
@@ -15,4 +16,4 @@ class Quiet:
     def emit(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, Notice):
-            self._stream.write(f"warning: {event.message}\n")
+            self._stream.write(f"warning: {printable_lines(event.message)}\n")

@@ -50,7 +50,7 @@ class Terminal:
             case Transferred():
                 self._transferred(event)
             case Notice():
-                self._print(f"{self._painted(_YELLOW, 'warning:')} {event.message}")
+                self._print(f"{self._painted(_YELLOW, 'warning:')} {text.printable_lines(event.message)}")
                 return
             case Finished():
                 self._transfers.clear()

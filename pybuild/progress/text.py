@@ -46,6 +46,11 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def printable_lines(text: str) -> str:
+    """The same for text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def first_line(text: str) -> str:
     """An error on one line, not too long."""
     return text.split("\n", 1)[0][:_LONGEST_ERROR]

@@ -211,6 +211,18 @@ def test_standard_output_is_for_an_archive_alone(cli, context, monkeypatch):
     assert code == 2 and "an archive does not go to a terminal" in err
 
 
+def test_no_dockerfile_drives_the_terminal(cli, context, monkeypatch):
+    (context / "Dockerfile").write_text("FROM scratch\nARG \x1b[31mpw\nLABEL a=\x1b[2J\nMAINTAINER \x1b[31mme\n")
+    assert cli("build", "-t", "a:1", "--build-arg", "\x1b[31mp=1", context)[0] == 0
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for command in (["plan", context], ["history", "a:1"], ["build", "--call=outline", context], ["lint", context], ["why"]):
+        assert "\x1b" not in "".join(cli(*command)[1:]), command
+    for progress in ("plain", "tty", "quiet"):
+        shown = cli("build", "--progress", progress, "--build-arg", "\x1b[31mp=1", context)[2]
+        assert "no ARG of this name" in shown and "\x1b[31m" not in shown
+
+
 def test_a_config_is_json_whatever_the_dockerfile_has(cli, context):
     (context / "Dockerfile").write_bytes(b'FROM scratch\nMAINTAINER J\xf6rg\nENV A=\xe4\xb8x B=\xc3\xb6\nCMD ["/\xff"]\n')
     assert cli("build", "-t", "a:1", context)[0] == 0
