@@ -165,9 +165,9 @@ def _work(work: Callable[[Tell], T], channel: socket.socket, parent: int, store:
         try:
             # A terminal's Ctrl-C is for pybuild, which passes it on.
             os.setsid()
+            _leave(channel, parent)
             if store is not None:
                 _let_go_of_locks(store)
-            _leave(channel, parent)
             send("done", work(lambda value: send("told", value)))
         except BaseException as error:
             if "PYBUILD_DEBUG" in os.environ:
@@ -212,7 +212,8 @@ def _leave(channel: socket.socket, parent: int) -> None:
         kernel.die_with_parent(signal.SIGKILL)
         if os.getppid() == parent:
             channel.sendall(_HEAD.pack(pid))
-            channel.close()
+            # Also locks that threads of the parent hold, or wait for.
+            kernel.close_all_but()
             os.waitpid(pid, 0)
         os._exit(0)
     if channel.recv(1) != _GO:

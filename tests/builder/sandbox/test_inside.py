@@ -68,3 +68,14 @@ def test_no_connection_of_another_thread_is_open_in_the_child(tmp_path):
         assert workspace.database.memo("kind", "key") == b"there"
     with pytest.raises(sqlite3.ProgrammingError):
         workspace.database.connection.execute("select 1")
+
+
+def test_a_child_that_finds_no_proc_says_so(tmp_path, monkeypatch):
+    """Its first word is its number: what goes wrong comes behind that, and is not taken for one."""
+
+    def nothing(_):
+        raise FileNotFoundError(2, "No such file or directory", "/proc/self/fd")
+
+    monkeypatch.setattr("pybuild.builder.sandbox.inside._let_go_of_locks", nothing)
+    with pytest.raises(FileNotFoundError):
+        inside(lambda _: None, store=str(tmp_path))
