@@ -3,6 +3,8 @@
 The standard decorator writes and compiles source for every class, and brings `inspect` with it: with forty classes that was
 half of the start-up of a build that changes nothing. Here all classes share their methods. What a build needs is made by this;
 a command of its own may have a plain dataclass.
+
+And `natural`: numbers as files, variables and headers write them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pybuild.hints import Any, TypeVar, dataclass_transform
 
 _T = TypeVar("_T")
 _set = object.__setattr__
+_MOST_DIGITS = 30
 
 
 @dataclass_transform(frozen_default=True)
@@ -106,6 +109,14 @@ def replace(item: _T, /, **changes: object) -> _T:
 
         return dataclasses.replace(item, **changes)  # type: ignore[type-var]
     return type(item)(**{name: getattr(item, name) for name in names} | changes)
+
+
+def natural(text: str) -> int | None:
+    """The number that ASCII digits say; None for any other text, and for a number that is larger than anything here.
+
+    `int` takes the digits of all scripts, and blanks, and raises for more than 4300 digits.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def field_names(item: object) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from pybuild.registry.retries import RETRIED_STATUSES, Patience, seconds_of
 from pybuild.registry.stream import Body, Stream
 from pybuild.registry.troubles import cause_of, is_plain, is_tls, unreachable
 from pybuild.registry.urls import host, joined, origin
-from pybuild.values import frozen, replace
+from pybuild.values import frozen, natural, replace
 
 _BLOCK = 1 << 18
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -390,9 +390,9 @@ def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _drain(response: requests.Response) -> None:
     """Be done with an answer; a short one is read to its end, so that the connection can be used again."""
-    length = response.headers.get("Content-Length", "")
-    if length.isascii() and length.isdigit() and int(length) <= _BLOCK:
+    length = natural(response.headers.get("Content-Length", ""))
+    if length is not None and length <= _BLOCK:
         with contextlib.suppress(*_BROKEN):
-            response.raw.read(int(length), decode_content=False)
+            response.raw.read(length, decode_content=False)
             return
     response.close()

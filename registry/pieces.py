@@ -21,6 +21,7 @@ from pybuild.registry.errors import BeginsNoUpload, NotInRegistry, TransferError
 from pybuild.registry.repository import Repository
 from pybuild.registry.sessions import Session, Unremembered
 from pybuild.registry.urls import joined
+from pybuild.values import natural
 
 CHUNK = 64 << 20
 # A piece that took longer is the last of its size, down to this one.
@@ -131,8 +132,7 @@ class Pieces:
             answer = self.request("POST", f"/v2/{self._repository.path}/blobs/uploads/", accept=(202,))
         except NotInRegistry as error:
             raise BeginsNoUpload(error.message, url=error.url, hint=_MAKE_IT) from error
-        least = answer.headers.get("oci-chunk-min-length", "")
-        self._least = int(least) if least.isascii() and least.isdigit() else 0
+        self._least = natural(answer.headers.get("oci-chunk-min-length", "")) or 0
         self.offset = 0
         self._go_to(answer)
 
@@ -249,7 +249,7 @@ class Pieces:
 
     def _said(self, answer: Answer, sent: int) -> int:
         """How many bytes the registry has, by its own word if it gives one. Raises UnexpectedAnswer for what cannot be."""
-        found = re.match(r"(?:bytes=)?0-(\d+)", answer.headers.get("range", ""))
+        found = re.match(r"(?:bytes=)?0-([0-9]{1,19})", answer.headers.get("range", ""))
         if found is None:
             return sent
         # `0-0` is said of nothing at all, too.

@@ -46,7 +46,7 @@ def _covers(entry: str, host: str, port: int | None) -> bool:
 
 def _split(entry: str) -> tuple[str, int | None]:
     """Host and port of an entry; an IPv6 address with a port stands in brackets."""
-    found = re.fullmatch(r"(?:\[(.*)\]|([^:]*))(?::(\d+))?", entry)
+    found = re.fullmatch(r"(?:\[(.*)\]|([^:]*))(?::([0-9]{1,5}))?", entry)
     if found is None:
         return entry, None
     return found[1] or found[2] or "", int(found[3]) if found[3] else None

@@ -20,7 +20,7 @@ from pybuild.registry.errors import DigestMismatch, NotInRegistry, TransferError
 from pybuild.registry.model import Descriptor
 from pybuild.registry.stream import Stream
 from pybuild.registry.urls import joined
-from pybuild.values import frozen
+from pybuild.values import frozen, natural
 
 _PAGE = 1000
 _MOST_IDLE_PAGES = 100
@@ -249,8 +249,7 @@ class Repository:
 
 
 def _length(headers: Mapping[str, str]) -> int | None:
-    text = headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+    return natural(headers.get("content-length", ""))
 
 
 def next_page(answer: Answer) -> str | None:
@@ -266,6 +265,6 @@ def _start_of(stream: Stream, asked: int) -> int | None:
     """Where an answer starts; None for one that is of no use, since it starts behind what was asked for, or is none."""
     if stream.status == 200:
         return 0
-    found = re.match(r"bytes (\d+)-", stream.headers.get("Content-Range", ""))
+    found = re.match(r"bytes ([0-9]{1,19})-", stream.headers.get("Content-Range", ""))
     start = int(found[1]) if found else asked
     return start if stream.status == 206 and start <= asked else None

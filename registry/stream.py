@@ -13,6 +13,7 @@ from pybuild.hints import Protocol
 from pybuild.registry.errors import BrokenOff, TooSlow, UnexpectedAnswer, Unreachable
 from pybuild.registry.troubles import reason_of
 from pybuild.registry.urls import host
+from pybuild.values import natural
 
 _BLOCK = 1 << 18
 # Source: distribution-spec, "Pushing Manifests": registries take manifests of 4 MiB at least.
@@ -61,8 +62,7 @@ class Stream:
     @property
     def length(self) -> int | None:
         """How many bytes there are to come, by the server's word; None where it says nothing."""
-        text = self.headers.get("Content-Length", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return natural(self.headers.get("Content-Length", ""))
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, none at the end. Raises BrokenOff when the connection breaks, TooSlow when it only drips.

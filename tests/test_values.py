@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from pybuild.values import field_names, frozen, replace
+from pybuild.values import field_names, frozen, natural, replace
 
 
 @frozen
@@ -78,3 +78,13 @@ def test_replace_and_pickle():
     assert pickle.loads(pickle.dumps(Named(1, 2, "c"))) == Named(1, 2, "c")
     with pytest.raises(TypeError):
         replace(Point(1), z=1)
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("007", 7), ("9" * 30, 10**30 - 1)])
+def test_numbers(text, number):
+    assert natural(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", " 1", "1_0", "²", "٣", "1.0", "9" * 5000])
+def test_what_is_no_number(text):
+    assert natural(text) is None

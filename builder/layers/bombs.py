@@ -10,7 +10,7 @@ import os
 
 from pybuild.builder.errors import LayerError
 from pybuild.hints import TYPE_CHECKING
-from pybuild.values import frozen
+from pybuild.values import frozen, natural
 
 if TYPE_CHECKING:
     from pybuild.builder.layers.compression import Source
@@ -37,10 +37,11 @@ def limits() -> Limits | None:
         return Limits()
     if text == "off":
         return None
-    number, unit = (text[:-1], text[-1]) if text[-1] in _UNITS else (text, "")
-    if not number.isascii() or not number.isdigit():
+    digits, unit = (text[:-1], text[-1]) if text[-1] in _UNITS else (text, "")
+    number = natural(digits)
+    if number is None:
         raise LayerError(f"{_VARIABLE}={text} is no size", hint="write 100g, or off")
-    size = int(number) * _UNITS.get(unit, 1)
+    size = number * _UNITS.get(unit, 1)
     return Limits(size=size, zeros=max(size, 1))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pybuild.builder.errors import LayerError, PlanError
 from pybuild.builder.layers import bombs
 from pybuild.hints import IO, Protocol, cast
-from pybuild.values import frozen
+from pybuild.values import frozen, natural
 
 BLOCK = 1 << 20
 _THREADS = 2
@@ -107,11 +107,12 @@ class Compression:
             raise PlanError(f"no such compression: {name!r}", hint=f"there are {', '.join(COMPRESSIONS)}")
         if not colon:
             return cls(name, codec.default)
-        if not level_text.isascii() or not level_text.isdigit() or int(level_text) not in codec.levels:
+        level = natural(level_text)
+        if level is None or level not in codec.levels:
             if len(codec.levels) == 1:
                 raise PlanError(f"no such level of {name}: {level_text!r}", hint=f"write {name} alone")
             raise PlanError(f"no such level of {name}: {level_text!r}", hint=f"there are {codec.levels[0]} to {codec.levels[-1]}")
-        return cls(name, int(level_text))
+        return cls(name, level)
 
     def compressor(self) -> Compressor:
         """A new compressor."""

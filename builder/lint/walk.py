@@ -20,6 +20,7 @@ from pybuild.grammar.instructions import Arg, Copy, Dockerfile, Instruction, OnB
 from pybuild.grammar.mounts import parse_mount
 from pybuild.registry import Platform
 from pybuild.registry.reference import same_image
+from pybuild.values import natural
 
 SCRATCH = "scratch"
 _MOST_GUESSES = 50_000
@@ -151,8 +152,8 @@ class _Walk:
         if target is None and not self.known.only_needed:
             return set(range(len(stages)))
         found = len(stages) - 1 if target is None else self._earlier(len(stages), target)
-        if found is None and target is not None and target.isascii() and target.isdigit() and int(target) < len(stages):
-            found = int(target)
+        if found is None and target is not None and (number := natural(target)) is not None and number < len(stages):
+            found = number
         needed: set[int] = set()
         pending = [] if found is None else [found]
         while pending:
@@ -168,7 +169,8 @@ class _Walk:
 
     def _origin(self, index: int, name: str) -> int | None:
         if name.isascii() and name.isdigit():
-            return int(name) if int(name) < index else None
+            number = natural(name)
+            return number if number is not None and number < index else None
         return self._earlier(index, name)
 
     def _is_folder(self, name: str) -> bool:

@@ -13,9 +13,12 @@ from pybuild.builder.planning.arguments import EPOCH, epoch_text
 from pybuild.builder.planning.scope import Scope, State
 from pybuild.grammar.instructions import Arg, Copy, Dockerfile, Stage
 from pybuild.registry import RunConfig
+from pybuild.values import natural
 
 _MAIN = "context"
 _HINT = "give seconds since 1970, 'context', the name of a build context, or of a stage that is one ADD of a URL or a repository"
+# The end of the year 9999: RFC 3339, in which images have their times, goes no further.
+_LAST = 253_402_300_799
 
 # The name of a context, "" the main one, or what a stage adds.
 Dated = str | HttpStep | GitStep
@@ -24,7 +27,7 @@ Dated = str | HttpStep | GitStep
 def dated(dockerfile: Dockerfile, scope: Scope) -> Dated | None:
     """What has the time that SOURCE_DATE_EPOCH means; None when it says a number, or nothing. Raises PlanError."""
     text, options = epoch_text(scope), scope.options
-    if not text or _is_number(text):
+    if not text or _seconds(text) is not None:
         return None
     if text == _MAIN:
         return ""
@@ -38,12 +41,12 @@ def dated(dockerfile: Dockerfile, scope: Scope) -> Dated | None:
 
 def epoch(scope: Scope) -> int | None:
     """The time that SOURCE_DATE_EPOCH says, in seconds since 1970, as far as it is known by now."""
-    text = epoch_text(scope)
-    return int(text) if _is_number(text) else None
+    return _seconds(epoch_text(scope))
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+def _seconds(text: str) -> int | None:
+    number = natural(text)
+    return number if number is not None and number <= _LAST else None
 
 
 def _of_stage(stage: Stage, scope: Scope) -> HttpStep | GitStep:

@@ -17,7 +17,7 @@ from pybuild.grammar.errors import nearest
 from pybuild.grammar.instructions import Copy, Dockerfile, From, Instruction, Run, Stage, Word
 from pybuild.registry import Digest, ImageConfig, Platform, Reference
 from pybuild.registry.errors import InvalidPlatform, InvalidReference
-from pybuild.values import frozen
+from pybuild.values import frozen, natural
 
 SCRATCH = "scratch"
 _SHOWN_STAGES = 20
@@ -262,8 +262,8 @@ class Outline:
         if not name:
             return Folder("")
         if name.isascii() and name.isdigit():
-            if len(name) < 10 and int(name) < index:
-                return int(name)
+            if (number := natural(name)) is not None and number < index:
+                return number
             raise scope.wrong(f"there is no stage {name} before this one", span, self._stages_hint(index, name))
         if any(later >= index for later in self._stages.get(name.lower(), ())):
             raise scope.wrong(f'stage "{name}" is not before this one', span, "a stage copies from those above it")
@@ -299,8 +299,8 @@ def target_index(dockerfile: Dockerfile, name: str | None) -> int:
     for stage in reversed(dockerfile.stages):
         if stage.start.name is not None and stage.name == name.lower():
             return stage.index
-    if name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(dockerfile.stages):
-        return int(name)
+    if (number := natural(name)) is not None and number < len(dockerfile.stages):
+        return number
     close = nearest(name.lower(), [stage.name for stage in dockerfile.stages])
     hint = (f'did you mean "{close}"? ' if close else "") + _listed(dockerfile.stages)
     raise PlanError(f'{dockerfile.source.name}: no stage named "{name}" to build', hint=hint)

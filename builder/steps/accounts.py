@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pybuild.builder.errors import CopyError, PlanError
-from pybuild.values import frozen
+from pybuild.values import frozen, natural
 
 _LARGEST_ID = 2**32 - 2
 
@@ -80,9 +80,10 @@ def _group(text: str, group: bytes | None) -> int:
 
 
 def _id(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > _LARGEST_ID:
+    number = natural(text)
+    if number is None or number > _LARGEST_ID:
         raise PlanError(f"not a user or group id: {text!r}", hint=f"ids are numbers up to {_LARGEST_ID}")
-    return int(text)
+    return number
 
 
 def _lines(content: bytes | None, fields: int) -> Iterator[list[str]]:

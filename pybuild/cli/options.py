@@ -12,7 +12,7 @@ from pybuild.builder.sandbox.confinement import ISOLATIONS
 from pybuild.cli import provisions
 from pybuild.cli.hindsight import looking_back
 from pybuild.progress import MODES, open_progress
-from pybuild.values import frozen
+from pybuild.values import frozen, natural
 
 # The variable of docker that takes the place of --platform.
 PLATFORM = "DOCKER_DEFAULT_PLATFORM"
@@ -52,17 +52,18 @@ def number(values: Values) -> int | None:
     """The last value as a whole number of at least 0."""
     if not values:
         return None
-    if not values[-1].isascii() or not values[-1].isdigit():
+    found = natural(values[-1])
+    if found is None:
         raise ValueError(f"{values[-1]!r} is not a whole number")
-    return int(values[-1])
+    return found
 
 
 def moment(values: Values) -> int | str | None:
     """The last value as seconds since 1970, or as the name of what has a time."""
     if not values:
         return None
-    if values[-1].isascii() and values[-1].isdigit():
-        return int(values[-1])
+    if (seconds := natural(values[-1])) is not None:
+        return seconds
     if not values[-1][:1].isalpha():
         raise ValueError(f"{values[-1]!r} is no time: give seconds since 1970, or a name such as 'context'")
     return values[-1]

@@ -6,6 +6,7 @@ import os
 
 from pybuild.builder.planning.entitlements import ENTITLEMENTS
 from pybuild.builder.request import Limit, SecretSource
+from pybuild.values import natural
 
 _LIMITS = (
     *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio"),
@@ -83,10 +84,11 @@ def size(values: Values) -> int | None:
     if not values:
         return None
     text = values[-1].lower().removesuffix("b")
-    number, unit = (text[:-1], text[-1]) if text[-1:] in ("k", "m", "g") else (text, "")
-    if not number.isascii() or not number.isdigit():
+    digits, unit = (text[:-1], text[-1]) if text[-1:] in ("k", "m", "g") else (text, "")
+    number = natural(digits)
+    if number is None:
         raise ValueError(f"{values[-1]!r} is no size; write 64m or 1g")
-    return int(number) * _UNITS[unit]
+    return number * _UNITS[unit]
 
 
 def limits(values: Values) -> tuple[Limit, ...]:
@@ -124,6 +126,7 @@ def processes(values: Values) -> int | None:
     """A number of processes above 0."""
     if not values:
         return None
-    if not values[-1].isascii() or not values[-1].isdigit() or not int(values[-1]):
+    number = natural(values[-1])
+    if not number:
         raise ValueError(f"{values[-1]!r} is no number of processes")
-    return int(values[-1])
+    return number

@@ -15,6 +15,7 @@ from difflib import get_close_matches
 import click
 
 from pybuild.progress.text import printable
+from pybuild.values import natural
 
 _ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
 _TOKEN = re.compile(r'\s*("(?:\\.|[^"\\])*"|`[^`]*`|:=|[|(),]|\$?[\w.]+|\$)')
@@ -176,8 +177,8 @@ def _operand(token: str, dot: object, names: Mapping[str, object]) -> object:
             raise click.UsageError(f"--format: cannot read {token}") from None
     if token[0] == "`":
         return token[1:-1]
-    if token.lstrip("-").isdigit():
-        return int(token)
+    if (number := natural(token)) is not None:
+        return number
     if token in ("true", "false"):
         return token == "true"
     if token[0] not in ".$":

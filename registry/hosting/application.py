@@ -22,7 +22,7 @@ from pybuild.registry.model import Descriptor, Index
 from pybuild.registry.parts import Parts
 from pybuild.registry.pushed import BLOB
 from pybuild.registry.store import Store
-from pybuild.values import replace
+from pybuild.values import natural, replace
 
 _LARGEST_MANIFEST = 4 << 20
 _MOST_TAGS = 1000
@@ -259,9 +259,10 @@ class Application:
 def _listed(kind: str, items: tuple[str, ...], request: Request, document: dict[str, object]) -> Response:
     """A page of a list, with a Link to the next."""
     text = request.query.get("n", "")
-    if text and not (text.isascii() and text.isdigit()):
+    number = natural(text) if text else _MOST_TAGS
+    if number is None:
         raise Refusal(400, "PAGINATION_NUMBER_INVALID", f"not a number: {text}")
-    count = min(int(text), _MOST_TAGS) if text else _MOST_TAGS
+    count = min(number, _MOST_TAGS)
     last = request.query.get("last", "")
     rest = [item for item in items if item > last] if last else list(items)
     page = rest[:count]
@@ -288,7 +289,7 @@ def _parsed(text: str) -> Digest:
 def _start(request: Request) -> int | None:
     """Where a piece begins, by its Content-Range; None for one that says nothing of it."""
     text = request.headers.get("content-range", "")
-    found = re.fullmatch(r"(?:bytes[ =])?(\d+)-\d+(?:/.*)?", text)
+    found = re.fullmatch(r"(?:bytes[ =])?([0-9]{1,19})-[0-9]+(?:/.*)?", text)
     if text and found is None:
         raise Refusal(416, "BLOB_UPLOAD_INVALID", f"not a range: {text}")
     return int(found[1]) if found else None

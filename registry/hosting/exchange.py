@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from pybuild.hints import BinaryIO
 from pybuild.registry.document import dump
-from pybuild.values import frozen
+from pybuild.values import frozen, natural
 
 _BLOCK = 1 << 18
 _REASONS = {
@@ -49,9 +49,8 @@ class Request:
         for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             if value := environ.get(name):
                 headers[name.replace("_", "-").lower()] = str(value)
-        text = headers.get("content-length", "")
         is_chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-        length = None if is_chunked else int(text) if text.isascii() and text.isdigit() else 0
+        length = None if is_chunked else natural(headers.get("content-length", "")) or 0
         # WSGI hands the path over as latin-1.
         path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace").decode("utf-8", "replace")
         query = {name: values[0] for name, values in parse_qs(str(environ.get("QUERY_STRING", "")), True).items()}

@@ -73,6 +73,7 @@ def test_renders_as_go_does(template, expected):
         ("{{range .Tags}}a{{else range .Tags}}b{{end}}", "cannot read"),
         ('{{"\\x"}}', "cannot read"),
         ('{{printf "%s"}}', "wrong number"),
+        ("{{" + "1" * 5000 + "}}", "no function"),
     ],
 )
 def test_a_wrong_template_says_what_is_wrong(template, message):

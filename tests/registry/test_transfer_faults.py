@@ -438,10 +438,11 @@ def test_a_registry_that_answers_no_head_is_asked_otherwise(status, faulty, stor
     assert faulty.count("POST") == 2 and not pauses.seconds
 
 
-def test_a_length_of_nothing_in_the_answer_to_head_is_no_size(faulty, fault, store, make_image, pauses):
+@pytest.mark.parametrize("length", ["0", "9" * 5000])
+def test_a_length_of_nothing_in_the_answer_to_head_is_no_size(length, faulty, fault, store, make_image, pauses):
     image = make_image(store, {"a": os.urandom(100)})
     push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
-    faulty.faults = [fault("HEAD", headers={"Content-Length": "0"}, times=9)]
+    faulty.faults = [fault("HEAD", headers={"Content-Length": length}, times=9)]
     push(store, image, Reference.parse(f"{faulty.host}/new"), patience=pauses.patience)
     assert faulty.count("POST") == 2
 

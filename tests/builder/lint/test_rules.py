@@ -42,6 +42,12 @@ def linted(text: str, *, ignore: str | None = None, **options) -> Report:
     return lint(parse(Source("Dockerfile", text)), known)
 
 
+def test_a_number_that_is_none_of_a_stage_is_no_error():
+    name = "1" * 5000
+    found = linted(f"FROM scratch\nCOPY --from={name} a b\nRUN --mount=from={name},target=/x y\n", target=name)
+    assert found.findings == ()
+
+
 def test_there_are_cases():
     assert len(CASES) >= 30
 

@@ -64,9 +64,10 @@ def test_a_stage_that_is_something_else(old, new, said):
     assert caught.value.span is not None and "ADD of a URL" in caught.value.hint
 
 
-def test_what_is_nothing_at_all():
-    with pytest.raises(PlanError, match="SOURCE_DATE_EPOCH is not a time: 'nobody'"):
-        named(FILE, "nobody")
+@pytest.mark.parametrize("text", ["nobody", "-1", "²", "253402300800", "1" * 5000])
+def test_what_is_nothing_at_all(text):
+    with pytest.raises(PlanError, match=f"SOURCE_DATE_EPOCH is not a time: '{text}'"):
+        named(FILE, text)
 
 
 @pytest.mark.parametrize("place", ["argument", "file"])

@@ -37,6 +37,7 @@ def test_without_a_passwd_file_root_is_root():
         ("nobody", "no user 'nobody'"),
         ("user:none", "no group 'none'"),
         ("99999999999", "not a user or group id"),
+        ("1" * 5000, "not a user or group id"),
     ],
 )
 def test_unknown_users_are_named(text, message):
