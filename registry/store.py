@@ -300,7 +300,11 @@ class Store:
                 chosen = here[0]
             return replace(self.image(chosen), descriptor=descriptor)
         manifest = Manifest.parse(content, descriptor.media_type, where)
-        config = ImageConfig.parse(self.read(manifest.config), str(manifest.config.digest))
+        try:
+            config = ImageConfig.parse(self.read(manifest.config), str(manifest.config.digest))
+        except InvalidDocument as error:
+            error.hint = REPAIR
+            raise
         return Image(descriptor, manifest, config)
 
     def images(self) -> tuple[Image, ...]:

@@ -10,8 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pybuild.registry import Descriptor, Digest, Platform, Reference, Store, media
-from pybuild.registry.errors import AmbiguousName, BlobNotFound, DigestMismatch, ImageNotFound, InvalidReference, StoreError
+from pybuild.registry import Descriptor, Digest, Manifest, Platform, Reference, Store, media
+from pybuild.registry.errors import (
+    AmbiguousName,
+    BlobNotFound,
+    DigestMismatch,
+    ImageNotFound,
+    InvalidDocument,
+    InvalidReference,
+    StoreError,
+)
 
 V1, V2 = Reference.parse("app:v1"), Reference.parse("app:v2")
 
@@ -138,6 +146,17 @@ def test_a_pinned_name_is_found_by_either_digest(store, make_image):
     assert store.tagged(of_index).digest == image.descriptor.digest
     assert store.tagged(Reference.parse(f"other@{image.descriptor.digest}")).digest == image.descriptor.digest
     assert store.tagged(Reference.parse(f"app@{Digest.of(b'another')}")) is None
+
+
+def test_a_config_that_cannot_be_read_says_what_to_do(store):
+    config = store.add(b'{"author":"J\xf6rg"}', media.OCI_CONFIG)
+    manifest = Manifest.build(config, ())
+    made = store.add(manifest.raw, manifest.media_type)
+    store.tag(made, Reference.parse("old"))
+    with pytest.raises(InvalidDocument) as caught:
+        store.images()
+    assert "store verify --repair" in caught.value.hint
+    store.forget(made.digest)
 
 
 def test_an_index_gives_the_platform_s_image(store, make_image):
