@@ -67,9 +67,8 @@ class Instruction:
     """What all instructions have: `keyword` in upper case, `original` as written with continuations joined.
 
     `args` are the raw words as the language splits them, in order; those of the JSON form are its texts. `rest` is what they
-    are split from, all that stands behind the flags. `bodies` are the
-    here-documents behind the line, whatever is made of them. `first_line` and `last_line` are those of the file, bodies
-    included.
+    are split from, all that stands behind the flags. `bodies` are the here-documents behind the line, whatever is made of them.
+    `first_line` and `last_line` are those of the file, bodies included.
     """
 
     keyword: str

@@ -1,7 +1,7 @@
 """Lines to tokens: how the rest of an instruction's line falls into pieces depends on its keyword, and stands in FORMS.
 
-It splits as BuildKit's parser does (parser/line_parsers.go), which reads some instructions by blanks
-alone and others by quotes and escapes too.
+It splits as BuildKit's parser does (parser/line_parsers.go), which reads some instructions by blanks alone and others by quotes
+and escapes too.
 """
 
 from __future__ import annotations
