@@ -73,7 +73,8 @@ def _own_places(
     home = tmp_path_factory.mktemp("home")
     for name, value in (("PYBUILD_ROOT", home / "store"), ("DOCKER_CONFIG", home / "docker"), ("XDG_DATA_HOME", home / "data")):
         monkeypatch.setenv(name, str(value))
-    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    for name in ("SOURCE_DATE_EPOCH", "DOCKER_DEFAULT_PLATFORM", "BUILDKIT_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
     yield
     if request.node.get_closest_marker("damaged") is None:
         for folder in (home / "store", *tmp_path.glob("*")):
