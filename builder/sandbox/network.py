@@ -157,14 +157,24 @@ def _keep(stack: tuple[str, ...], channel: socket.socket, server: int, leave: Ca
         wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-        namespace = _made_namespace()
+        maker, making = _making_namespace()
+        # It is forked while the namespace is made, and waits for it: who has been told of the namespace counts on it.
+        ours, theirs = socket.socketpair()
         running = os.fork()
         if running == 0:
+            ours.close()
+            _, descriptors, _, _ = socket.recv_fds(theirs, 100, 1)
+            if not descriptors:
+                os._exit(1)
             # pasta will not start with signals that are ignored.
             for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
                 signal.signal(number, signal.SIG_DFL)
-            os.dup2(namespace, 0)
+            os.dup2(descriptors[0], 0)
             os.execv(stack[0], stack)
+        theirs.close()
+        namespace = _made_namespace(maker, making)
+        socket.send_fds(ours, [b"made"], [namespace])
+        ours.close()
         pidfd = os.pidfd_open(running)
         socket.send_fds(channel, [b"made"], [namespace])
         channel.close()
@@ -189,8 +199,8 @@ def _refusal(told: bytes) -> OSError:
     return OSError(int(number or errno.EPERM), f"no network namespace: {reason or 'its maker ended'}")
 
 
-def _made_namespace() -> int:
-    """A new network namespace with a loopback. Raises OSError.
+def _making_namespace() -> tuple[int, socket.socket]:
+    """A child that makes a new network namespace with a loopback, and where it hands that over; see `_made_namespace`.
 
     A process that leaves the host's for it may not come back without privilege, so a child goes.
     """
@@ -210,9 +220,14 @@ def _made_namespace() -> int:
         finally:
             os._exit(0)
     theirs.close()
-    with ours:
-        message, descriptors, _, _ = socket.recv_fds(ours, 100, 1)
-    os.waitpid(pid, 0)
+    return pid, ours
+
+
+def _made_namespace(maker: int, making: socket.socket) -> int:
+    """The namespace that a child has made. Raises OSError."""
+    with making:
+        message, descriptors, _, _ = socket.recv_fds(making, 100, 1)
+    os.waitpid(maker, 0)
     if not descriptors:
         raise _refusal(message)
     return descriptors[0]
