@@ -202,8 +202,13 @@ def check(
     assert not found, "\n".join(found)
 
 
-def test_blobs_and_names(damaged, chance):
-    check(damaged, lambda root: [*(root / "blobs/sha256").iterdir(), root / "index.json"], chance, is_always_found=True)
+def test_blobs(damaged, chance):
+    check(damaged, lambda root: list((root / "blobs/sha256").iterdir()), chance, is_always_found=True)
+
+
+def test_names(damaged, chance):
+    """Another letter in a name makes a name as good as any."""
+    check(damaged, lambda root: [root / "index.json"], chance)
 
 
 def test_the_database(damaged, chance):

@@ -159,4 +159,4 @@ def test_a_build_leaves_nothing_to_the_garbage_collector(request_of, workspace, 
 
 def ours():
     """What there is of the package's objects, by their identities."""
-    return {id(item): item for item in gc.get_objects() if type(item).__module__.startswith("pybuild.builder.steps")}
+    return {id(item): item for item in gc.get_objects() if str(type(item).__module__).startswith("pybuild.builder.steps")}
