@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -60,6 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         wanted = (peers.args or PEERS) if peers else ()
         if missing := [name for name in wanted if shutil.which(name) is None]:
             item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)} from Debian; 'make test' as root installs them"))
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests stay to the end; looking through them for garbage again and again is a sixth of the time.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

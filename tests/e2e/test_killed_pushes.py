@@ -16,6 +16,7 @@ from real.command import COMMAND
 from real.foreign import run
 from real.web_proxy import trickling_proxy
 
+import pybuild as api
 from pybuild.registry.pieces import CHUNK
 
 pytestmark = [pytest.mark.slow, pytest.mark.peers("docker-registry", "skopeo")]
@@ -37,10 +38,20 @@ def wait_until(is_so, seconds=30):
         time.sleep(0.01)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store with an image of one layer of two pieces and a bit."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY a /a\n")
+    (folder / "a").write_bytes(os.urandom(SIZE))
+    api.build(folder, tags=["large"], root=folder / "store", compression="none")
+    return folder / "store"
+
+
 @pytest.fixture
-def large(pybuild, context):
-    """An image of one layer of two pieces and a bit."""
-    pybuild("build", "-q", "-t", "large", context("FROM scratch\nCOPY a /a\n", a=os.urandom(SIZE)))
+def large(made, root):
+    """That image in this test's store."""
+    run("cp", "-a", made, root)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
