@@ -1,8 +1,8 @@
 """Parts of the standard library without what they bring along, for what every build needs: a tenth of one that changes nothing.
 
 `hashlib` loads OpenSSL, which hashes five times as fast and so is the right one for large contents. `pickle` has a second one in
-Python, `sqlite3` the adapters of `datetime`, `signal` an enumeration. Where Python has not these parts by these names, the usual
-ones are taken.
+Python, `sqlite3` the adapters of `datetime`, `signal` an enumeration, `threading` its classes. Where Python has not these
+parts by these names, the usual ones are taken.
 """
 
 # ruff: noqa: F401
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hashlib import sha256 as sha256
     from pickle import dumps as dumps
     from pickle import loads as loads
+    from threading import RLock as RLock
 else:
     try:
         from _sha2 import sha256
@@ -41,3 +42,7 @@ else:
         import _signal as signal
     except ImportError:
         import signal
+    try:
+        from _thread import RLock
+    except ImportError:
+        from threading import RLock

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterable, Iterator
 
 from pybuild.builder import ending
 from pybuild.builder.records.marks import is_sound, mark
-from pybuild.lean import sqlite3
+from pybuild.lean import RLock, sqlite3
 from pybuild.registry import Descriptor, Digest
 from pybuild.values import frozen
 
@@ -78,7 +77,7 @@ class Database:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self.mutex = threading.RLock()
+        self.mutex = RLock()
         self.was_damaged = False
         with _opening:
             self.connection = self._connect()
@@ -322,7 +321,7 @@ def _remove(path: str) -> None:
 
 # What this process has open, and who may change that: one thread at a time.
 _open: set[Database] = set()
-_opening = threading.RLock()
+_opening = RLock()
 
 
 @contextlib.contextmanager

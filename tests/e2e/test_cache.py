@@ -193,6 +193,7 @@ def test_a_warm_build_imports_nothing_heavy(context, root):
     # blake3 is there for files that changed in the last two seconds: these are read again.
     heavy = {
         *("lark", "requests", "urllib3", "rich", "zstandard", "isal", "tarfile", "tempfile", "subprocess", "logging", "asyncio"),
+        "threading",
         *(
             "concurrent.futures",
             "ctypes",
