@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pybuild.builder.errors import PlanError
-from pybuild.builder.sandbox.confinement import ISOLATIONS
-
-NETWORKS = ("default", "host", "none")
+from pybuild.builder.sandbox.confinement import ISOLATIONS, NETWORKS
 
 
 def texts(name: str, given: Sequence[str]) -> tuple[str, ...]:

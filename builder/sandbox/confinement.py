@@ -5,6 +5,7 @@ from __future__ import annotations
 from pybuild.values import frozen
 
 # `namespaces` goes through a user namespace where that takes no privilege; `chroot` is another root folder and nothing more.
+NETWORKS = ("default", "host", "none")
 ISOLATIONS = ("auto", "namespaces", "chroot")
 
 

@@ -12,7 +12,6 @@ from pybuild.builder.steps.accounts import Account
 from pybuild.values import frozen
 
 Lookup = Callable[[str], Entry | None]
-NETWORKS = ("default", "host", "none")
 # Of what is sent to the spawn server and to pid 1 of a sandbox.
 LARGEST_MESSAGE = 8 << 20
 

@@ -6,9 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from pybuild.arguments import NETWORKS
 from pybuild.builder.request import Output
-from pybuild.builder.sandbox.confinement import ISOLATIONS
+from pybuild.builder.sandbox.confinement import ISOLATIONS, NETWORKS
 from pybuild.cli import provisions
 from pybuild.cli.hindsight import looking_back
 from pybuild.progress import MODES, open_progress

@@ -18,6 +18,7 @@ from real.faulty_registry import Fault, faulty_registry
 from real.token_server import token_server as token_server_of
 
 from pybuild.registry import Digest, ImageConfig, Manifest, Platform, Store, media, redaction
+from pybuild.registry.reference import Reference
 from pybuild.registry.retries import Patience
 
 
@@ -182,6 +183,12 @@ def faulty():
     """A registry in memory, and what is to go wrong in it: `.faults`."""
     with faulty_registry() as registry:
         yield registry
+
+
+@pytest.fixture
+def name(faulty):
+    """The repository `app` there."""
+    return Reference.parse(f"{faulty.host}/app")
 
 
 @pytest.fixture

@@ -37,11 +37,6 @@ def image(faulty, store, make_image):
 
 
 @pytest.fixture
-def name(faulty):
-    return Reference.parse(f"{faulty.host}/app")
-
-
-@pytest.fixture
 def new(faulty):
     return Reference.parse(f"{faulty.host}/new")
 

@@ -37,11 +37,6 @@ def image(faulty, store, make_image):
     return made
 
 
-@pytest.fixture
-def name(faulty):
-    return Reference.parse(f"{faulty.host}/app")
-
-
 def layer(image):
     return str(image.manifest.layers[0].digest)
 

@@ -11,11 +11,11 @@ from pybuild.builder.request import BuildRequest
 @pytest.mark.parametrize(
     ("context", "file", "name"),
     [
-        ("/work", None, "/work/Dockerfile"),
+        ("/src", None, "/src/Dockerfile"),
         ("/", None, "/Dockerfile"),
-        ("/work", "/other/file", "/other/file"),
-        ("/work", "-", "stdin for /work"),
-        ("/work", "https://me:secret@example.com/file", "https://***@example.com/file for /work"),
+        ("/src", "/other/file", "/other/file"),
+        ("/src", "-", "stdin for /src"),
+        ("/src", "https://me:secret@example.com/file", "https://***@example.com/file for /src"),
         ("-", None, "stdin"),
         ("-", "sub/file", "sub/file of stdin"),
         ("https://example.com/repository.git#v1", None, "https://example.com/repository.git#v1"),

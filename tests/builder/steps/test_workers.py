@@ -17,13 +17,19 @@ def everything(workers):
     return found
 
 
-def test_all_that_is_handed_in_comes_back_with_its_error():
-    workers = Workers(3)
+def divided(workers, count):
+    """One divided by each number below `count`, and then closed: errors by number, and what came out."""
     done = []
-    for number in range(20):
+    for number in range(count):
         workers.submit(number, lambda number=number: done.append(1 // number))
     back = dict(everything(workers))
     workers.close()
+    return back, done
+
+
+def test_all_that_is_handed_in_comes_back_with_its_error():
+    workers = Workers(3)
+    back, done = divided(workers, 20)
     assert sorted(back) == list(range(20))
     assert isinstance(back[0], ZeroDivisionError) and not any(back[number] for number in range(1, 20))
     assert len(done) == 19
@@ -77,10 +83,6 @@ def test_where_there_can_be_no_more_threads_the_work_is_done_all_the_same(monkey
 
     monkeypatch.setattr(threading.Thread, "start", limited)
     workers = Workers(3)
-    done = []
-    for number in range(5):
-        workers.submit(number, lambda number=number: done.append(1 // number))
-    back = dict(everything(workers))
-    workers.close()
+    back, done = divided(workers, 5)
     assert sorted(back) == list(range(5)) and isinstance(back[0], ZeroDivisionError)
     assert len(done) == 4
